@@ -45,6 +45,7 @@ SERVER = {
     "audit": ("--entity", TEXT, "--what", TEXT, "--failed"),
     "import": ("{file}", "--create-profiles"),
     "associate": (TEXT,),
+    "rotate": ("--where", f"{TEXT}={TEXT}", "--timeout", "1"),
     "customer list": (),
     "customer create": (TEXT,),
     "customer delete": (TEXT, "--yes"),

@@ -102,6 +102,7 @@ def _answer_to(path: str) -> Any:
     user = {**device, "email": TEXT, "authority": TEXT, "role": TEXT, "customerId": {"id": "1"}}
     key = {"id": {"id": "1"}, "description": TEXT, "role": TEXT, "value": TEXT, "enabled": True, "expired": False}
     key |= {"expirationTime": 0, "createdTime": 0}
+    found = {"entityId": {"id": "1"}, "latest": {"ENTITY_FIELD": {"name": {"value": TEXT}}}}
     page = {"totalElements": 1, "hasNext": False}
     answers = {
         "/api/deviceProfiles": {"data": [profile], **page},
@@ -111,6 +112,7 @@ def _answer_to(path: str) -> Any:
         "/api/device/credentials": {},
         "/api/device/1/credentials": {"credentialsType": TEXT, "credentialsValue": TEXT, "credentialsId": TEXT},
         "/api/device/bulk_import": {"created": 0, "updated": 0, "errors": 1, "errorsList": [TEXT]},
+        "/api/entitiesQuery/find": {"data": [found], **page},
         "/api/audit/logs": {"data": [audit], **page},
         "/api/customers": {"data": [customer], **page},
         "/api/customer": customer,

@@ -41,6 +41,7 @@ from bench.cli.commands import (
     profile,
     provision,
     read_erase,
+    rotate,
     rpc,
     serve,
     settings,
@@ -64,6 +65,7 @@ SECTIONS = {
             "device",
             "import",
             "provision",
+            "rotate",
             "telemetry",
             "rpc",
             "customer",
@@ -107,6 +109,7 @@ app.command("import", epilog="Example: bench import tray7.csv")(import_.import_d
 app.command("provision", epilog="Example: bench provision press --count 500 --prefix a- --output line7.json")(
     provision.provision
 )
+app.command("rotate", epilog="Example: bench rotate --profile press --report rotation.jsonl")(rotate.rotate)
 app.command("telemetry", epilog="Example: bench telemetry press-4 --follow")(telemetry.telemetry)
 app.command("rpc", epilog="Example: bench rpc press-4 blink '{\"times\": 3}'")(rpc.rpc)
 app.command("associate", epilog="Example: bench associate press-4 press-5 --labels labels")(associate.associate)

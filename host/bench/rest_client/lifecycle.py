@@ -3,12 +3,12 @@
 from typing import Any
 
 from bench.errors import BenchError, NotFound
+from bench.rest_client import device_query
 from bench.rest_client.accounts import Accounts
-from bench.rest_client.session import PAGE, json_object, json_objects
+from bench.rest_client.session import json_object
 
 FIELDS = ("serialNumber", "provisioningState", "access", "connectivityStatus")
 """The fields by which devices are found, and that come with each."""
-_FIELD = "ENTITY_FIELD"
 
 
 class Lifecycle(Accounts):
@@ -43,7 +43,7 @@ class Lifecycle(Accounts):
         except NotFound:
             raise NotFound("this server keeps no life of devices: only bench serve does") from None
 
-    async def devices_with(self, wanted: dict[str, str], search: str = "") -> list[dict[str, Any]]:
+    async def devices_with(self, wanted: dict[str, str], search: str = "") -> list[dict[str, str]]:
         """Return the devices whose fields have these values, by name: their `name`, `type`, `createdTime` and FIELDS.
 
         Args:
@@ -53,27 +53,8 @@ class Lifecycle(Accounts):
         Raises:
             BenchError: The server has no such fields.
         """
-        fields = [{"type": _FIELD, "key": key} for key in ("name", "type", "createdTime", *FIELDS)]
-        query: dict[str, Any] = {
-            "entityFilter": {"type": "entityType", "entityType": "DEVICE"},
-            "keyFilters": [_equal(key, value) for key, value in wanted.items()],
-            "entityFields": fields,
-        }
-        order = {"key": {"type": _FIELD, "key": "name"}, "direction": "ASC"}
-        found: list[dict[str, Any]] = []
-        for number in range(1 << 31):
-            query["pageLink"] = {"pageSize": PAGE, "page": number, "textSearch": search, "sortOrder": order}
-            page = json_object(await self.post("/api/entitiesQuery/find", query))
-            for row in json_objects(page["data"]):
-                values = {key: each["value"] for key, each in json_object(row["latest"][_FIELD]).items()}
-                if any(values.get(key) != value for key, value in wanted.items()):
-                    raise BenchError("this server keeps no life of devices: only bench serve does")
-                found.append(values)
-            if not page["hasNext"]:
-                break
+        columns = ("name", "type", "createdTime", *FIELDS)
+        found = await device_query.find(self, columns=columns, fields=wanted, search=search)
+        if any(each[key] != value for each in found for key, value in wanted.items()):
+            raise BenchError("this server keeps no life of devices: only bench serve does")
         return found
-
-
-def _equal(key: str, value: str) -> dict[str, Any]:
-    predicate = {"type": "STRING", "operation": "EQUAL", "value": {"defaultValue": value}}
-    return {"key": {"type": _FIELD, "key": key}, "valueType": "STRING", "predicate": predicate}

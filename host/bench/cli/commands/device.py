@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli import import_lines
+from bench.cli import import_lines, rotation
 from bench.cli.commands import device_life
 from bench.cli.options import keyboard, text_files
 from bench.cli.options.operator_session import with_server
@@ -179,17 +179,11 @@ async def credentials(
         )
     elif basic:
         await server.set_credentials(
-            device_id, "MQTT_BASIC", credentialsValue=_basic_value(mqtt_client_id, mqtt_user, secret)
+            device_id, "MQTT_BASIC", credentialsValue=rotation.basic_value(mqtt_client_id, mqtt_user, secret)
         )
     else:
         await server.set_credentials(device_id, "ACCESS_TOKEN", credentialsId=secret)
     tables.echo(f"changed the credentials of {name}; its sessions end")
-
-
-def _basic_value(client_id: str, user: str, password: str) -> str:
-    """Return MQTT basic credentials as ThingsBoard stores them."""
-    parts = {"clientId": client_id, "userName": user, "password": password}
-    return json.dumps({key: each or None for key, each in parts.items()})
 
 
 @app.command(epilog="Example: bench device rotate press-4")
@@ -206,28 +200,12 @@ async def rotate(
     device_id = await server.device_id(name)
     try:
         with progress.waiting(f"waiting for {name} to choose its credentials, at most {timeout_s:g} s"):
-            answer = await server.rpc(device_id, "rotateCredentials", {}, oneway=False, timeout_s=timeout_s)
+            kind = await rotation.rotate(server, device_id, name, timeout_s)
     except NoAnswer:
         raise BenchError(
             f"{name} did not answer, and keeps its credentials: wait until it is online, then try again"
         ) from None
-    kind, fields = _chosen(name, answer)
-    await server.set_credentials(device_id, kind, **fields)
     tables.echo(f"changed the credentials of {name}: {kind}, chosen by the device; its sessions end")
-
-
-def _chosen(name: str, answer: Any) -> tuple[str, dict[str, str]]:
-    """Return the credentials in a device's answer, as arguments of `ThingsBoard.set_credentials`."""
-    match answer:
-        case {"credentialsType": "ACCESS_TOKEN" as kind, "token": str(token)} if token:
-            return kind, {"credentialsId": token}
-        case {"credentialsType": "X509_CERTIFICATE" as kind, "hash": str(certificate)} if certificate:
-            return kind, {"credentialsValue": certificate}
-        case {"credentialsType": "MQTT_BASIC" as kind}:
-            client_id, user, password = (answer.get(part) or "" for part in ("clientId", "username", "password"))
-            if all(isinstance(each, str) for each in (client_id, user, password)) and (client_id or user):
-                return kind, {"credentialsValue": _basic_value(client_id, user, password)}
-    raise BenchError(f"{name} answered without credentials, and keeps its own: its firmware must support rotation")
 
 
 @app.command(epilog="Example: bench device attributes press-4 --set interval=5 --delete old")
