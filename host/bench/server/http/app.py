@@ -60,6 +60,7 @@ def application(  # noqa: PLR0913 - all that a server has
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         root_path="",
         redirect_slashes=False,
+        openapi_url=None,  # `openapi.describe` serves it
         docs_url=None,
         redoc_url=None,
         exception_handlers={

@@ -1,11 +1,14 @@
 """The OpenAPI description of both APIs, as JSON and as a page."""
 
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from bench.registry.provisioning import Status
@@ -13,6 +16,20 @@ from bench.server.http.operator.api_router import ERROR, ERRORS, json_content
 from bench.server.http.operator.schemas.common import ErrorAnswer
 
 _ASSETS = "/docs/assets"
+_JSON, _THINGSBOARDS = "/openapi.json", "/v3/api-docs"
+
+
+def _json_route(app: FastAPI) -> Callable[[Request], Awaitable[Response]]:
+    """Return the handler of the description as JSON."""
+    writing: asyncio.Task[bytes] | None = None
+
+    async def as_json(_request: Request) -> Response:
+        nonlocal writing
+        if writing is None:  # takes over a second: once for all, beside the event loop, whoever leaves meanwhile
+            writing = asyncio.create_task(asyncio.to_thread(lambda: json.dumps(app.openapi()).encode()))
+        return Response(await asyncio.shield(writing), media_type="application/json")
+
+    return as_json
 
 
 def describe(app: FastAPI) -> None:
@@ -32,12 +49,9 @@ def describe(app: FastAPI) -> None:
             app.openapi_schema = described
         return app.openapi_schema
 
-    async def as_json(_request: Request) -> Response:
-        return JSONResponse(app.openapi())
-
     async def as_page(_request: Request) -> Response:
         return get_swagger_ui_html(
-            openapi_url=str(app.openapi_url),
+            openapi_url=_JSON,
             title=app.title,
             swagger_js_url=f"{_ASSETS}/swagger-ui-bundle.js",
             swagger_css_url=f"{_ASSETS}/swagger-ui.css",
@@ -46,7 +60,9 @@ def describe(app: FastAPI) -> None:
 
     app.openapi = openapi  # type: ignore[method-assign] # FastAPI's documented way
     app.mount(_ASSETS, StaticFiles(packages=[("fastapi_swagger", "resources")]))
-    app.add_route("/v3/api-docs", as_json, include_in_schema=False)
+    as_json = _json_route(app)
+    for path in (_JSON, _THINGSBOARDS):
+        app.add_route(path, as_json, include_in_schema=False)
     for path in ("/docs", "/swagger"):
         app.add_route(path, as_page, include_in_schema=False)
 
