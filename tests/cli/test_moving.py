@@ -236,7 +236,10 @@ def test_devices_move_with_all_that_their_boards_need(old, new, fleet, tmp_path)
     assert stat.S_IMODE(fleet.stat().st_mode) == 0o600
     ok("profile", "export", "tray7", tmp_path / "tray7.json", *old)
     ok("profile", "import", tmp_path / "tray7.json", *new.options)
-    assert ok("device", "import", fleet, *new.options) == "3 created, 0 were there with the same credentials\n"
+    created = "".join(f"created press-{number}\n" for number in (1, 2, 3))
+    assert (
+        ok("device", "import", fleet, *new.options) == f"{created}3 created, 0 were there with the same credentials\n"
+    )
     first = record(new.operator, "press-1")
     assert (first["credentialsType"], first["credentialsId"]) == ("ACCESS_TOKEN", "token-of-press-1")
     assert (first["label"], first["type"], first["SHARED_SCOPE"]) == ("Left", "tray7", {"interval": 5})

@@ -601,3 +601,7 @@ def makes_no_name_unique(patch):
 
 def lacks_newer_routes(patch):
     patch.setattr(params, "release_of", always(releases.release("4.3.1.3")))
+
+
+def lacks_api_keys(patch):
+    patch.setattr(params, "release_of", always(replace(releases.NEWEST, has_api_keys=False)))

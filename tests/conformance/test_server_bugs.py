@@ -303,6 +303,7 @@ BUGS = [
     Bug(server_bugs.reads_cells_as_text, ("operator.*",), {"operator.json_cell"}),
     Bug(server_bugs.makes_no_name_unique, ("operator.*",), {"operator.unique_name"}),
     Bug(server_bugs.lacks_newer_routes, ("operator.*",), {"operator.newer_routes"}),
+    Bug(server_bugs.lacks_api_keys, ("operator.*",), {"operator.api_keys"}),
 ]
 
 

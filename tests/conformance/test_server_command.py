@@ -177,7 +177,7 @@ def test_operator_without_an_address_of_http_is_wrong_use(bench, server, secret_
     mqtt = ("--url", url(server, "mqtt"), "--profile-key", "k", "--profile-secret-file", secret_file)
     code, _, err = bench(*mqtt, "--user", "u", "--password-file", secret_file)
     assert (code, err.count("\n")) == (2, 1)
-    assert "--user needs --url http://HOST:PORT" in err
+    assert "an operator needs --url http://HOST:PORT" in err
     code, _, err = bench(*mqtt, "--password-file", secret_file)
     assert (code, err.count("\n")) == (2, 1)
     assert "--password-file needs --user" in err
@@ -188,7 +188,7 @@ def test_release_for_an_operator_is_the_last_line(bench, server, over_http, tmp_
     operator = ("--user", account(server)["username"], "--password-file", tmp_path / "password")
     code, out, _ = bench(*over_http, *operator, "--only", "operator.*", "--only", "provision.control_characters")
     assert code == 0, out  # without an address for MQTT a session cannot be looked at
-    assert "4 hold, 0 broken, 1 skipped" in out
+    assert "5 hold, 0 broken, 1 skipped" in out
     assert "\nThingsBoard 4.4, as expected\n" in out
 
 

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable
 
-from fastapi import APIRouter
 from sqlalchemy.orm import Session
 
 from bench.registry import devices, lifecycle
 from bench.registry.device_states import Status
 from bench.registry.model import Device
+from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller, Operator
 from bench.server.http.operator.params import DeviceId
 from bench.server.http.operator.schemas.lifecycle import LifecycleJson, SerialNumberForm
 from bench.server.presence import SessionEnd
 
-router = APIRouter(prefix="/api/lifecycle/device/{deviceId}", route_class=AuthenticatedRoute, tags=["device lifecycle"])
+router = ApiRouter(AuthenticatedRoute, "device lifecycle", "/lifecycle/device/{deviceId}")
 
 
 @router.get("", summary="How far a device has come, and whether it may log in")
