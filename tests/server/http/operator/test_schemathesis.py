@@ -3,9 +3,11 @@
 Answers have to be described: their status, their type and their shape; and nothing may break the server.
 """
 
+from urllib.parse import unquote
+
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis.errors import Unsatisfiable
 from hypothesis.strategies import booleans
 from schemathesis import GenerationMode
@@ -65,6 +67,8 @@ def _try(operation, mode, known, headers):
     @given(operation.as_strategy(generation_mode=mode), booleans())
     @settings(max_examples=EXAMPLES, derandomize=FIXED, database=None, deadline=None, suppress_health_check=HealthCheck)
     def attempt(case, is_known):
+        # a line feed in a path is refused before any route, with nothing to read
+        assume(not any("\n" in unquote(str(each)) for each in (case.path_parameters or {}).values()))
         if is_known and mode is GenerationMode.POSITIVE and operation.method != "delete":
             case.path_parameters.update({name: known[name] for name in case.path_parameters if name in known})
         # The device API is upstream's: a body that cannot be read is a 500 there.
