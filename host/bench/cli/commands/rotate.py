@@ -44,7 +44,7 @@ class FoundDevice:
 
 @dataclass(frozen=True, kw_only=True)
 class Rotated:
-    """The rotation of one device. Never a secret. `when_ms` is Unix time in milliseconds."""
+    """The rotation of one device. Never a secret. `when_ms` is when it began, in Unix milliseconds."""
 
     id: str
     name: str
@@ -146,10 +146,10 @@ async def _all(
 
 
 async def _one(server: ThingsBoard, device: FoundDevice, kept: Report, timeout_s: float) -> Rotated:
+    begun_ms = time.time_ns() // 1_000_000  # a device logs in again before the answer about its credentials is here
+
     def now(status: Status, detail: str = "") -> Rotated:
-        return kept.add(
-            Rotated(id=device.id, name=device.name, status=status, detail=detail, when_ms=time.time_ns() // 1_000_000)
-        )
+        return kept.add(Rotated(id=device.id, name=device.name, status=status, detail=detail, when_ms=begun_ms))
 
     known = kept.known.get(device.id)
     if known and known.status == Status.TAKEN:
@@ -161,7 +161,7 @@ async def _one(server: ThingsBoard, device: FoundDevice, kept: Report, timeout_s
         before = await _last_login(server, device)
         await rotation.rotate(server, device.id, device.name, timeout_s)
         changed = now(Status.CHANGED)
-        # a server keeps a login a moment after it: where it had none yet, one counts that is later than the change
+        # a server keeps a login a moment after it: where it had none yet, one counts that is later than our request
         after = changed.when_ms if before is None else before
         return now(Status.TAKEN) if await _logs_in(server, device, after, timeout_s) else changed
     except NoAnswer:
