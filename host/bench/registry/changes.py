@@ -49,6 +49,11 @@ class Changes:
         self._by_device: dict[uuid.UUID, dict[object, Listener]] = {}
         self._on_withdrawal: list[Callable[[Withdrawal], None]] = []
 
+    @property
+    def has_withdrawal_listeners(self) -> bool:
+        """True if somebody is to hear of credentials that are withdrawn."""
+        return bool(self._on_withdrawal)
+
     def listen_withdrawals(self, listener: Callable[[Withdrawal], None]) -> None:
         """Have a listener called for credentials that are withdrawn, of all devices."""
         self._on_withdrawal.append(listener)

@@ -174,7 +174,13 @@ class Registry:
         return answer
 
     def _run(self, connection: Connection, query: Callable[[Session], T], changes: list[Change | Withdrawal]) -> T:
-        info = {"secret_box": self.secret_box, "room": self._room, "changes": changes, "release": self.release}
+        info = {
+            "secret_box": self.secret_box,
+            "room": self._room,
+            "changes": changes,
+            "tells_withdrawals": self.changes.has_withdrawal_listeners,
+            "release": self.release,
+        }
         with Session(connection, info=info, expire_on_commit=False) as session:
             answer = query(session)
             session.flush()

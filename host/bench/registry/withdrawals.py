@@ -10,10 +10,14 @@ from bench.registry.model import Credentials, Device
 def withdraw(device: Device) -> None:
     """Have whoever listens told, once it is on the disk, that a device does not log in as it does now.
 
+    Nothing is read if nobody listens: a server without a broker.
+
     Args:
         device: As it is now: to be called before its name, its credentials or its access change.
     """
     session = object_session(device)
     assert session
+    if not session.info["tells_withdrawals"]:
+        return
     own = credentials.from_row(session.info["secret_box"], session.get_one(Credentials, device.id))
     session.info["changes"].append(Withdrawal(device.id, device.name, own))
