@@ -1,14 +1,13 @@
 """The OpenAPI description of both APIs, as JSON and as a page."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from bench.registry.provisioning import Status
@@ -26,7 +25,7 @@ def _json_route(app: FastAPI) -> Callable[[Request], Awaitable[Response]]:
     async def as_json(_request: Request) -> Response:
         nonlocal writing
         if writing is None:  # takes over a second: once for all, beside the event loop, whoever leaves meanwhile
-            writing = asyncio.create_task(asyncio.to_thread(lambda: json.dumps(app.openapi()).encode()))
+            writing = asyncio.create_task(asyncio.to_thread(lambda: bytes(JSONResponse(app.openapi()).body)))
         return Response(await asyncio.shield(writing), media_type="application/json")
 
     return as_json
