@@ -1,6 +1,5 @@
 """Devices of `bench provision` on the database itself, whether a server runs beside it or not: many a transaction."""
 
-import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,12 +7,12 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from bench.cli.options import operator_session
+from bench.cli.options import own_registry
 from bench.cli.provision_output import Output, Row
 from bench.contract.issued import IssuedCredentials
 from bench.errors import BenchError
 from bench.registry import audit, issuing, profiles
-from bench.registry.audit import Origin, Subject
+from bench.registry.audit import Subject
 from bench.registry.batching import Conflict
 from bench.registry.issuing import NewDevice
 from bench.registry.registry import Registry
@@ -30,14 +29,9 @@ async def opened(data: Path, database: str, profile: str) -> AsyncIterator["Regi
         BenchError: There is no registry.
         NotFound: There is no such profile.
     """
-    if not database:
-        operator_session.require_registry(data)
-    registry = await Registry.open(data, database or None)
-    try:
+    async with own_registry.opened(data, database) as registry:
         await registry.profile(profile)
         yield RegistryDevices(registry, profile)
-    finally:
-        await registry.close()
 
 
 class RegistryDevices:
@@ -48,7 +42,6 @@ class RegistryDevices:
     def __init__(self, registry: Registry, profile: str) -> None:
         self._registry = registry
         self._profile = profile
-        self._who = f"uid {os.geteuid()} on this machine"
 
     async def highest(self, stem: str) -> int:
         """Return the highest number of the devices that are called STEM and digits."""
@@ -59,7 +52,7 @@ class RegistryDevices:
         known = [self._device(row) for row in rows]
 
         def complete(session: Session) -> list[NewDevice]:
-            return issuing.complete(session, profiles.by_name(session, self._profile), known, by=self._by)
+            return issuing.complete(session, profiles.by_name(session, self._profile), known, by=_added)
 
         done = {each.name for each in await self._registry.write(complete)}
         return [row for row in rows if row["device_id"] in done]
@@ -73,7 +66,7 @@ class RegistryDevices:
             output.append([row for row in rows if row["device_id"] in names])
 
         def add(session: Session) -> None:
-            issuing.add(session, profiles.by_name(session, self._profile), wanted, on_chosen=chosen, by=self._by)
+            issuing.add(session, profiles.by_name(session, self._profile), wanted, on_chosen=chosen, by=_added)
 
         try:
             with output.transaction():
@@ -84,10 +77,10 @@ class RegistryDevices:
                 f"{rows[-1]['mqtt_username']}: run the same command again"
             ) from None
 
-    def _by(self, made: Subject) -> dict[str, Any]:
-        origin = Origin(transport="cli")
-        return audit.entry(origin, who=self._who, what="device.added", entity=made, result=audit.SUCCESS)
-
     def _device(self, row: Row) -> NewDevice:
         issued = IssuedCredentials(**{key: row[key] for key in ("mqtt_username", "mqtt_password", "api_key")})
         return NewDevice(self._registry.secret_box, name=row["device_id"], label=row["name"], issued=issued)
+
+
+def _added(made: Subject) -> dict[str, Any]:
+    return audit.own_entry("device.added", made)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 
 from bench.cli.provision_output import Output, Row
+from bench.cli.rotation import basic_value
 from bench.contract.names import highest_number
 from bench.errors import BenchError, NotFound
 from bench.rest_client import ThingsBoard, attempted, id_of, in_parallel
@@ -56,7 +57,7 @@ class RestDevices:
 
 
 def _value(row: Row) -> str:
-    return json.dumps({"clientId": None, "userName": row["mqtt_username"], "password": row["mqtt_password"]})
+    return basic_value("", row["mqtt_username"], row["mqtt_password"])
 
 
 def _parts(text: str) -> dict[str, str]:

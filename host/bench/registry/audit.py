@@ -1,5 +1,6 @@
 """The audit trail: who did what, when, from where, and with which result."""
 
+import os
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -107,6 +108,12 @@ def entry(origin: Origin, *, who: User | str = DEVICE, what: str, entity: Subjec
         "user_id": user.id if user else None,
         "customer_id": subject.customer_id or (user.customer_id if user else None),
     }
+
+
+def own_entry(what: str, entity: Subject | str) -> dict[str, Any]:
+    """Return the row of something that was done on the data folder itself, by whoever may: there is no account."""
+    who = f"uid {os.geteuid()} on this machine"
+    return entry(Origin(transport="cli"), who=who, what=what, entity=entity, result=SUCCESS)
 
 
 def record(connection: Connection, entries: Sequence[dict[str, Any]]) -> list[None]:

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from bench.contract import names as device_names
 from bench.contract.issued import IssuedCredentials
-from bench.registry import audit, credentials, device_keys, devices, lifecycle, tombstones
+from bench.registry import audit, credentials, device_keys, devices, lifecycle, provisioning, tombstones
 from bench.registry.audit import Subject
 from bench.registry.clock import now_ms
 from bench.registry.credentials import DeviceCredentials, MqttLogin
@@ -35,7 +35,6 @@ Made = Callable[[Subject], dict[str, Any]]
 """Returns the row of the audit trail that says who made a device."""
 
 _ADD_DEVICES = Insertion(Device, "id", "name", "label", "profile_id", "created_ms", "activated_ms", "provisioned_ms")
-_ADD_CREDENTIALS = Insertion(Credentials, "device_id", "type", "lookup", "parts", "proof", "sealed")
 
 
 class NewDevice:
@@ -178,6 +177,6 @@ def _is_its(session: Session, device_id: uuid.UUID, issued: IssuedCredentials) -
 def _store(session: Session, profile: Profile, wanted: Sequence[NewDevice], *, by: Made) -> None:
     connection = session.connection()
     _ADD_DEVICES(connection, [{**each.device, "profile_id": profile.id} for each in wanted])
-    _ADD_CREDENTIALS(connection, [each.credentials for each in wanted])
+    provisioning.ADD_CREDENTIALS(connection, [each.credentials for each in wanted])
     device_keys.add(connection, [each.key for each in wanted])
     audit.record(connection, [by(Subject(each.name, each.device["id"])) for each in wanted])

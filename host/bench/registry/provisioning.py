@@ -48,7 +48,7 @@ _TAKEN = Lookup(select(Credentials.lookup), Credentials.lookup)
 _ADD_DEVICES = Insertion(
     Device, "id", "name", "profile_id", "additional_info", "created_ms", "activated_ms", "provisioned_ms"
 )
-_ADD_CREDENTIALS = Insertion(Credentials, "device_id", "type", "lookup", "parts", "proof", "sealed")
+ADD_CREDENTIALS = Insertion(Credentials, "device_id", "type", "lookup", "parts", "proof", "sealed")
 _ADD_ATTRIBUTES = Insertion(Attribute, "device_id", "scope", "key", "value", "ts_ms")
 
 
@@ -146,7 +146,7 @@ def store(
 ) -> None:
     """Store the rows of new devices, of their credentials, and of attributes. Raises IntegrityError."""
     _ADD_DEVICES(connection, devices)
-    _ADD_CREDENTIALS(connection, own)
+    ADD_CREDENTIALS(connection, own)
     _ADD_ATTRIBUTES(connection, attributes)
 
 

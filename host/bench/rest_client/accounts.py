@@ -9,6 +9,11 @@ from bench.rest_client.session import PAGE, Declined, Session, id_of, json_objec
 _SHOWN_ID = 8  # of a key's id, as the audit trail has it
 
 
+def shown_id(key: dict[str, Any]) -> str:
+    """Return the part of an API key's id by which people tell keys of one name apart."""
+    return id_of(key)[:_SHOWN_ID]
+
+
 class Accounts(Session):
     """The requests about customers, users and what they did."""
 
@@ -122,7 +127,7 @@ class Accounts(Session):
 
     async def delete_api_key(self, email: str, name: str) -> None:
         """Revoke the API key of this name, or with an id that begins so."""
-        found = [each for each in await self.api_keys(email) if name in {each["description"], id_of(each)[:_SHOWN_ID]}]
+        found = [each for each in await self.api_keys(email) if name in {each["description"], shown_id(each)}]
         if not found:
             raise NotFound(f"{email} has no API key {name}: see bench operator key list {email}")
         if len(found) > 1:

@@ -133,8 +133,7 @@ async def reset_password(folder: Path, database_url: str | None, email: str, pas
         if user is None:
             raise NotFound(f"no user {email}: see bench user list")
         users.set_password(session, user.id, stored, instead_of=user.password_hash)
-        origin, who = audit.Origin(transport="cli"), f"uid {os.geteuid()} on this machine"
-        row = audit.entry(origin, who=who, what="user.credentials_updated", entity=Subject.of(user), result="SUCCESS")
+        row = audit.own_entry("user.credentials_updated", Subject.of(user))
         audit.record(session.connection(), [row])
         announcements.announce_users(session.connection())
 

@@ -1,10 +1,9 @@
 """`bench broker`: devices at the user's own message broker."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -12,11 +11,13 @@ from bench import paths
 from bench.cli.broker_files import BrokerLogin, Kind
 from bench.cli.options import common, server_addresses
 from bench.cli.options.common import Force
-from bench.cli.options.operator_session import require_registry
 from bench.cli.render import tables
 from bench.cli.render.help import App
 from bench.cli.render.tables import DEFAULT_DATA, Data, Json
 from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.registry.registry import Registry
 
 T = TypeVar("T")
 
@@ -31,19 +32,13 @@ Database = Annotated[
 ]
 
 
-def _on_registry(data: Path, database: str, action: Callable[[Any], Awaitable[T]]) -> T:
-    """Run an action on the registry in a data folder, as whoever owns it may; a running server knows it at once."""
-    from bench.registry.registry import Registry  # noqa: PLC0415 - the database takes long to import
-
-    if not database:
-        require_registry(data)
+def _on_registry(data: Path, database: str, action: Callable[["Registry"], Awaitable[T]]) -> T:
+    """Run an action on the registry in a data folder."""
+    from bench.cli.options import own_registry  # noqa: PLC0415 - the database takes long to import
 
     async def run() -> T:
-        registry = await Registry.open(data, database or None)
-        try:
+        async with own_registry.opened(data, database) as registry:
             return await action(registry)
-        finally:
-            await registry.close()
 
     return asyncio.run(run())
 
@@ -83,7 +78,7 @@ def key(
 
     def change(session: Any) -> tuple[str, bool]:
         made: tuple[str, bool] = broker_keys.issue(session, name)
-        _record(session, "broker.key_issued", name, audit)
+        audit.record(session.connection(), [audit.own_entry("broker.key_issued", name)])
         return made
 
     made, replaced = _on_registry(data, database, lambda registry: registry.write(change))
@@ -118,13 +113,7 @@ def revoke(name: Name, data: Data = DEFAULT_DATA, database: Database = "") -> No
 
     def change(session: Any) -> None:
         broker_keys.revoke(session, name)
-        _record(session, "broker.key_revoked", name, audit)
+        audit.record(session.connection(), [audit.own_entry("broker.key_revoked", name)])
 
     _on_registry(data, database, lambda registry: registry.write(change))
     tables.echo(f"{name} has no key any more")
-
-
-def _record(session: Any, what: str, name: str, audit: Any) -> None:
-    who = f"uid {os.geteuid()} on this machine"
-    row = audit.entry(audit.Origin(transport="cli"), who=who, what=what, entity=name, result=audit.SUCCESS)
-    audit.record(session.connection(), [row])

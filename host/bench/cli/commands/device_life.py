@@ -1,5 +1,6 @@
 """`bench device deactivate`, `activate`, `decommission` and `serial`; the options by which devices are found."""
 
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -82,15 +83,27 @@ async def serial(server: ThingsBoard, name: str, serial_number: str) -> None:
     tables.echo(f"{name} has the serial number {serial_number}" if serial_number else f"{name} has no serial number")
 
 
+async def _change(
+    devices: list[dict[str, Any]], change: Callable[[str], Awaitable[Any]], done: str, effect: str, *, as_json: bool
+) -> None:
+    """Change devices one after the other, and say of each that it is done."""
+    for each in devices:
+        await change(id_of(each))
+        if not as_json:
+            tables.echo(f"{done} {each['name']}: {effect}")
+    if as_json:
+        tables.print_json({done: [each["name"] for each in devices]})
+
+
+async def _named(server: ThingsBoard, names: list[str]) -> list[dict[str, Any]]:
+    return [await server.device(each) for each in dict.fromkeys(names)]
+
+
 @with_server()
 async def deactivate(server: ThingsBoard, names: Names, as_json: Json = False) -> None:
     """Have devices neither log in nor provision, until they are activated; their sessions end at once."""
-    for device in [await server.device(each) for each in dict.fromkeys(names)]:
-        await server.deactivate(id_of(device))
-        if not as_json:
-            tables.echo(f"deactivated {device['name']}: it is refused as an unknown device is")
-    if as_json:
-        tables.print_json({"deactivated": list(dict.fromkeys(names))})
+    effect = "it is refused as an unknown device is"
+    await _change(await _named(server, names), server.deactivate, "deactivated", effect, as_json=as_json)
 
 
 @with_server()
@@ -99,12 +112,7 @@ async def activate(server: ThingsBoard, names: Names, as_json: Json = False) -> 
 
     The state `activated` is another thing: a device with credentials.
     """
-    for device in [await server.device(each) for each in dict.fromkeys(names)]:
-        await server.activate(id_of(device))
-        if not as_json:
-            tables.echo(f"activated {device['name']}: it may log in")
-    if as_json:
-        tables.print_json({"activated": list(dict.fromkeys(names))})
+    await _change(await _named(server, names), server.activate, "activated", "it may log in", as_json=as_json)
 
 
 @with_server()
@@ -118,13 +126,9 @@ async def decommission(
 
     Each is ordered to wipe itself when it logs in the next time, over MQTT; then it is refused, too.
     """
-    devices = [await server.device(each) for each in dict.fromkeys(names)]
+    devices = await _named(server, names)
     if not yes:
         what = ", ".join(each["name"] for each in devices)
         keyboard.confirm(f"Decommission {what}, for ever?", "nothing was decommissioned")
-    for each in devices:
-        await server.decommission(id_of(each))
-        if not as_json:
-            tables.echo(f"decommissioned {each['name']}: it is ordered to wipe itself when it logs in the next time")
-    if as_json:
-        tables.print_json({"decommissioned": [each["name"] for each in devices]})
+    effect = "it is ordered to wipe itself when it logs in the next time"
+    await _change(devices, server.decommission, "decommissioned", effect, as_json=as_json)

@@ -12,7 +12,8 @@ from bench.cli.render import tables
 from bench.cli.render.help import App
 from bench.cli.render.tables import Json
 from bench.registry.roles import Role
-from bench.rest_client import ThingsBoard, id_of
+from bench.rest_client import ThingsBoard
+from bench.rest_client.accounts import shown_id
 
 app = App(
     help="Operators, what they may do, and their API keys.",
@@ -28,8 +29,6 @@ Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The e-mail address.
 Owner = Annotated[str, typer.Argument(metavar="EMAIL", help="The account: any, not only operators'.")]
 KeyName = Annotated[str, typer.Argument(metavar="NAME", help="The key's name, which the audit log has.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
-
-_SHOWN_ID = 8
 
 
 @app.command(epilog="Example: bench operator add jo@example.com --role line --new-password-file jo.password")
@@ -121,7 +120,7 @@ def _key_view(key: dict[str, Any]) -> dict[str, Any]:
     state = "expired" if key.get("expired") else "valid" if key["enabled"] else "disabled"
     return {
         "name": key["description"],
-        "id": id_of(key)[:_SHOWN_ID],
+        "id": shown_id(key),
         "role": key.get("role") or Role.OPERATOR.value,
         "state": state,
         "expires": tables.utc_time(key["expirationTime"]) if key["expirationTime"] else "never",

@@ -1,10 +1,11 @@
 """`bench rotate`: new credentials for many devices, which choose them, and a report of who has taken them."""
 
 import asyncio
+import itertools
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -120,29 +121,15 @@ async def rotate(
     fields = {"provisioningState": state} if state else {}
     rows = await device_query.find(server, profile=profile, fields=fields, attributes=attributes)
     found = [FoundDevice(each["id"], each["name"]) for each in rows]
+    done = itertools.count(1)
     with progress.counting(f"rotating {len(found):,} devices", quiet=as_json) as on_progress:
-        rotated = await _all(server, found, kept, timeout_s, on_progress)
+        rotated = await in_parallel(
+            found, lambda each: _one(server, each, kept, timeout_s), lambda: on_progress(next(done), len(found))
+        )
     _show(rotated, as_json=as_json)
     left = [each for each in rotated if each.status in (Status.OFFLINE, Status.FAILED)]
     if left:
         raise BenchError(f"{len(left):,} of {len(rotated):,} devices keep their old credentials: run this again later")
-
-
-async def _all(
-    server: ThingsBoard,
-    found: Sequence[FoundDevice],
-    kept: Report,
-    timeout_s: float,
-    on_progress: Callable[[int, int], None],
-) -> list[Rotated]:
-    done = 0
-
-    def count() -> None:
-        nonlocal done
-        done += 1
-        on_progress(done, len(found))
-
-    return await in_parallel(found, lambda each: _one(server, each, kept, timeout_s), count)
 
 
 async def _one(server: ThingsBoard, device: FoundDevice, kept: Report, timeout_s: float) -> Rotated:
