@@ -22,11 +22,7 @@ TOPICS = Topics.of("iot", "default", NAME)
 
 @pytest.fixture
 def folder(tmp_path):
-    if real_brokers.mosquitto() is None:
-        pytest.skip("mosquitto is not installed (Debian: apt install mosquitto)")
-    made = tmp_path / "mosquitto"
-    made.mkdir()
-    return made
+    return real_brokers.mosquitto_folder(tmp_path)
 
 
 def at_broker(make_board, server, broker, **options):

@@ -9,6 +9,8 @@ import threading
 from pathlib import Path
 from typing import Self
 
+import pytest
+
 from tests.support.servers import free_port
 
 PATIENCE_S = 240  # RabbitMQ starts in 10 s, if nothing else runs
@@ -19,6 +21,15 @@ _DYNAMIC_SECURITY = "mosquitto_dynamic_security.so"
 def mosquitto() -> str | None:
     """Return the path of the program; None if it is not installed."""
     return shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
+
+
+def mosquitto_folder(place: Path) -> Path:
+    """Make a folder for mosquitto's files; the test is skipped if it is not installed."""
+    if mosquitto() is None:
+        pytest.skip("mosquitto is not installed (Debian: apt install mosquitto)")
+    made = place / "mosquitto"
+    made.mkdir()
+    return made
 
 
 def rabbitmq() -> Path | None:

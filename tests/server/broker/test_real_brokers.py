@@ -78,11 +78,7 @@ def rabbitmq(bench_server, tmp_path_factory, management_port):
 
 @pytest.fixture
 def mosquitto_folder(tmp_path):
-    if real_brokers.mosquitto() is None:
-        pytest.skip("mosquitto is not installed (Debian: apt install mosquitto)")
-    folder = tmp_path / "mosquitto"
-    folder.mkdir()
-    return folder
+    return real_brokers.mosquitto_folder(tmp_path)
 
 
 def client(broker, board, code=ACCEPTED, *, client_id=None, password=None):
