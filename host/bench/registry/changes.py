@@ -51,7 +51,7 @@ class Changes:
 
     @property
     def has_withdrawal_listeners(self) -> bool:
-        """True if somebody is to hear of credentials that are withdrawn."""
+        """True if somebody listens for credentials that are withdrawn."""
         return bool(self._on_withdrawal)
 
     def listen_withdrawals(self, listener: Callable[[Withdrawal], None]) -> None:
