@@ -93,6 +93,7 @@ async def expect_logins(registry, rows):
         (2, "a space", ("press", "--prefix", " a")),
         (2, "exists", ("press", "--output", "{there}")),
         (2, "there is no folder", ("press", "--output", "{there}/none/x.json")),
+        *((2, "go with --url", ("press", each, "{there}")) for each in ("--user", "--api-key-file", "--ca")),
         (2, "leave one of them out", ("press", "--url", "http://127.0.0.1:9", "--user", "a@b.c", "--database", "x")),
     ],
 )

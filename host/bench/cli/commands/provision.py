@@ -150,8 +150,7 @@ def _run(
 
         operator_session.run_on_server(where, over_rest)
         return
-    if where.user or where.password_file or where.ca:
-        raise UsageError("--user, --password-file and --ca go with --url: the bench's own server needs none of them")
+    where.refuse_account(operator_session.OWN)
 
     async def make() -> None:
         async with _opened(where.data, database, wanted.device_type) as devices:

@@ -34,6 +34,8 @@ T = TypeVar("T")
 _PATIENCE_S = 30.0
 _PASSWORD = "BENCH_PASSWORD"  # noqa: S105 - a variable's name
 _API_KEY = "BENCH_API_KEY"
+OWN = "the bench's own server needs none of them"
+"""The reason why an account goes with a URL alone."""
 _SECTION = "On any ThingsBoard"
 
 Url = Annotated[
@@ -98,6 +100,12 @@ class ServerOptions:
     saved: SavedLogin | None = None
     """The login that bench login made, at `url`."""
 
+    def refuse_account(self, why: str = "") -> None:
+        """Raise UsageError, with a reason, if an option is given that goes with a URL, and would be ignored."""
+        if self.user or self.password_file or self.api_key_file or self.ca:
+            reason = f": {why}" if why else ""
+            raise UsageError(f"--user, --password-file, --api-key-file and --ca go with --url{reason}")
+
 
 def server_options(*, context: typer.Context, create: bool = False, **given: Any) -> ServerOptions:
     """Return the server that a command line names: with --url or --data, else by the login of bench login.
@@ -113,18 +121,15 @@ def server_options(*, context: typer.Context, create: bool = False, **given: Any
     saved = saved_login.load()
     if saved is None:
         return where
-    if where.user or where.password_file or where.api_key_file or where.ca:
-        raise UsageError(
-            f"--user, --password-file, --api-key-file and --ca go with --url: you are logged in at {saved.url}"
-        )
+    where.refuse_account(f"you are logged in at {saved.url}")
     return replace(where, url=saved.url, user=saved.user, ca=Path(saved.ca) if saved.ca else None, saved=saved)
 
 
 def typed_server(**given: Any) -> ServerOptions:
     """Return the server of `URL_OPTIONS`, with no URL if none is typed. Raises UsageError for options without one."""
     where = ServerOptions(data=DEFAULT_DATA, **given)
-    if not where.url and (where.user or where.password_file or where.api_key_file or where.ca):
-        raise UsageError("--user, --password-file, --api-key-file and --ca go with --url")
+    if not where.url:
+        where.refuse_account()
     return where
 
 
@@ -202,10 +207,7 @@ async def _server(where: ServerOptions) -> AsyncIterator[ThingsBoard]:
             else:
                 yield ThingsBoard(http, where.user or _missing_user(), _password(where))
         return
-    if where.user or where.password_file or where.api_key_file or where.ca:
-        raise UsageError(
-            "--user, --password-file, --api-key-file and --ca go with --url: the bench's own server needs none of them"
-        )
+    where.refuse_account(OWN)
     if not where.create:
         require_registry(where.data)
     running = server_addresses.running_server(where.data)
