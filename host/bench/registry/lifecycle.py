@@ -168,11 +168,11 @@ def decommission(session: Session, device: Device) -> bool:
     """
     if device.decommissioned_ms is not None:
         return False
+    tombstones.bury(session, device)  # before its row is locked: a renewal locks its credentials first
     withdrawals.withdraw(device)
     device.decommissioned_ms = now_ms()
     # one behind a gateway has nothing of its own to wipe
     device.deactivated_ms = None if device.gateway_id is None else device.decommissioned_ms
-    tombstones.bury(session, device)
     _announce(device)
     return True
 

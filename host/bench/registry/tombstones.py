@@ -41,6 +41,8 @@ def found(connection: Connection, wanted: Iterable[str]) -> set[str]:
 def bury(session: Session, device: Device) -> None:
     """Have nobody get a device's name and credentials again."""
     secret_box: SecretBox = session.info["secret_box"]
-    own = credentials.from_row(secret_box, session.get_one(Credentials, device.id))
+    # locked as they are now: a certificate may be replacing them
+    row = session.get_one(Credentials, device.id, with_for_update=True, populate_existing=True)
+    own = credentials.from_row(secret_box, row)
     for digest in digests(secret_box, device.name, own):
         session.merge(Tombstone(digest=digest, device_id=device.id))

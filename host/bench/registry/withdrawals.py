@@ -19,5 +19,7 @@ def withdraw(device: Device) -> None:
     assert session
     if not session.info["tells_withdrawals"]:
         return
-    own = credentials.from_row(session.info["secret_box"], session.get_one(Credentials, device.id))
+    # locked as they are now: a certificate may be replacing them
+    row = session.get_one(Credentials, device.id, with_for_update=True, populate_existing=True)
+    own = credentials.from_row(session.info["secret_box"], row)
     session.info["changes"].append(Withdrawal(device.id, device.name, own))
