@@ -60,3 +60,25 @@ def test_device_is_given_back_and_claimed_again(shared_server, jo):
     assert again.stderr.count("\n") == 1
     shared_server.query(lambda registry: registry.write(offer))
     assert jo("device", "claim", "press-1").stdout == "claimed press-1\n"
+
+
+def test_device_is_claimed_with_the_code_on_its_label_once(shared_operator, jo, tmp_path):
+    made = new_device(shared_operator, name="press-3")["id"]["id"]
+    body = {"deviceId": made, "durationMs": 60_000}
+    code = ok(shared_operator.post("/api/v1/association/create-association-code", json=body))["associationCode"]
+    (tmp_path / "wrong").write_text("0000-0000-0000\n")
+    (tmp_path / "code").write_text(f"{code.lower()}\n")
+    refused = jo("device", "claim", "--code-file", tmp_path / "wrong")
+    assert refused.returncode == 1
+    assert "Association code is wrong, used or expired" in refused.stderr
+    assert jo("device", "claim", "--code-file", tmp_path / "code").stdout == "claimed press-3\n"
+    again = jo("device", "claim", "--code-file", tmp_path / "code")
+    assert (again.returncode, code in again.stderr) == (1, False)
+
+
+@pytest.mark.parametrize("words", [(), ("press-1", "--code-file", "{}"), ("--secret-file", "{}", "--code-file", "{}")])
+def test_claim_by_name_and_by_code_at_once_is_refused(jo, tmp_path, words):
+    (tmp_path / "file").write_text("x")
+    done = jo("device", "claim", *(each.format(tmp_path / "file") for each in words))
+    assert done.returncode == 2
+    assert "or --code-file alone" in done.stderr

@@ -26,6 +26,7 @@ from bench.cli.commands import (
     customer,
     demo,
     device,
+    device_claim,
     device_files,
     device_life,
     doctor,
@@ -139,6 +140,12 @@ device.app.command("export", epilog="Example: bench device export fleet.jsonl --
 device.app.command(
     "import", epilog="Example: bench device import fleet.jsonl --url https://tb.example --user me@tb.example"
 )(device_files.import_devices)
+device.app.command(
+    "claim", epilog="Example: bench device claim press-4 --secret-file secret.txt --url https://tb.example --user me@x"
+)(device_claim.claim)
+device.app.command("give-back", epilog="Example: bench device give-back press-4 --url https://tb.example --user me@x")(
+    device_claim.give_back
+)
 device.app.command("serial", epilog="Example: bench device serial press-4 SN-0042")(device_life.serial)
 device.app.command("deactivate", epilog="Example: bench device deactivate press-4")(device_life.deactivate)
 device.app.command("activate", epilog="Example: bench device activate press-4")(device_life.activate)

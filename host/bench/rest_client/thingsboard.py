@@ -204,6 +204,12 @@ class ThingsBoard(Lifecycle):
         body = {"deviceId": id_of(device), "durationMs": duration_ms}
         return json_object(await self.post("/api/v1/association/create-association-code", body))
 
+    async def associate(self, code: str) -> str:
+        """Use an association code for the customer whose user this is, and return the name of its device."""
+        found = await self.post("/api/v1/association/start-association-with-code", {"associationCode": code})
+        device_id = json_object(found)["deviceId"]
+        return str(json_object(await self.get(f"/api/device/{device_id}"))["name"])
+
     async def endpoints(self) -> dict[str, tuple[str, int]]:
         """Return host and port by transport, as the server's commands for a device have them; empty if it has none.
 

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -255,39 +254,3 @@ def _assignment(text: str) -> tuple[str, Any]:
     if isinstance(found, str) and (problem := import_lines.cast_problem(key, found, json_reader.stored(found))):
         raise UsageError(f"--set {problem}")
     return key, found
-
-
-@app.command(epilog="Example: bench device claim press-4 --secret-file secret.txt --url https://tb.example --user me@x")
-@with_server()
-async def claim(
-    server: ThingsBoard,
-    name: str,
-    secret_file: Annotated[
-        Path | None, typer.Option(help="A file with the device's claim secret, if it has one.")
-    ] = None,
-) -> None:
-    """Claim a device for your customer account.
-
-    A server forgets a device's offer at the first wrong secret. firstboot's boards offer themselves again at their next
-    login, and every 12 hours (claim.every_s).
-    """
-    secret = text_files.read_value(secret_file) if secret_file else ""
-    if sys.stdin.isatty():
-        tables.warn(f"a wrong secret ends the offer of {name}, until its board logs in again")
-    answer = await server.claim(name, secret)
-    if answer == "CLAIMED":
-        raise BenchError(f"{name} was not claimed: it has an owner, who has to give it back first")
-    if answer != "SUCCESS":
-        raise BenchError(
-            f"{name} was not claimed ({answer}): the secret is wrong, or the device does not offer itself. "
-            "Compare the secret, restart the board, which offers itself again, and repeat"
-        )
-    tables.echo(f"claimed {name}")
-
-
-@app.command("give-back", epilog="Example: bench device give-back press-4 --url https://tb.example --user me@x")
-@with_server()
-async def give_back(server: ThingsBoard, name: str) -> None:
-    """Give a device back that your customer account has claimed, or take it back as an operator."""
-    await server.give_back(name)
-    tables.echo(f"gave {name} back: it belongs to nobody, and may be claimed again")
