@@ -54,8 +54,9 @@ class NewDevice:
         now = now_ms()
         self.device: dict[str, Any] = {"id": device_id, "name": name, "label": label, "created_ms": now}
         self.device |= lifecycle.times(ProvisioningState.ACTIVATED, now)
-        self.tombstones = tombstones.digests(secret_box, name, own(issued))
-        self.credentials = credentials.row(secret_box, device_id, own(issued))
+        login = own(issued)
+        self.tombstones = tombstones.digests(secret_box, name, login)
+        self.credentials = credentials.row(secret_box, device_id, login)
         self.key = device_keys.row(secret_box, device_id, issued.api_key)
 
 

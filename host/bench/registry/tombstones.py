@@ -25,11 +25,11 @@ def digests(secret_box: SecretBox, name: str = "", own: DeviceCredentials | None
 
     Of MQTT basic credentials these are the user name and the client id, each by itself and both together.
     """
-    ids = [] if own is None else [own.id]
+    ids = set() if own is None else {own.id}
     if own is not None and own.type is CredentialsType.MQTT_BASIC:
         parts = json.loads(own.value or "{}")
-        ids += [user] if (user := parts.get("userName")) else []
-        ids += [sha3(client)] if (client := parts.get("clientId")) else []
+        ids |= {user} if (user := parts.get("userName")) else set()
+        ids |= {sha3(client)} if (client := parts.get("clientId")) else set()
     return {*([secret_box.digest("name", name)] if name else []), *map(secret_box.digest, ids)}
 
 
