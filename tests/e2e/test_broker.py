@@ -3,9 +3,10 @@
 import json
 
 import pytest
+from cryptography.x509 import DNSName
 
 from bench.contract.broker_topics import Topics
-from tests.support import real_brokers
+from tests.support import certificates, real_brokers
 from tests.support.boards import steps
 from tests.support.commands import bench
 from tests.support.mqtt_packets import connack, connect, publish, suback, subscribe
@@ -100,3 +101,42 @@ def test_board_that_the_broker_refuses_is_let_in_once_it_is_known(folder, server
             broker.reload()
             power.expect_event("telemetry")
     assert steps(power).count("provisioning") == 1
+
+
+def broker_over_tls(folder):
+    """Return a mosquitto with a certificate of an authority of its own, and the authority's certificate."""
+    authority = certificates.make("authority", ca=True)
+    own = certificates.make("localhost", issuer=authority, alternative=[DNSName("localhost")])
+    certificate, key = certificates.write(folder, "broker", own)
+    key.chmod(0o644)
+    return Mosquitto(folder, "allow_anonymous true", f"certfile {certificate}", f"keyfile {key}"), authority
+
+
+def test_board_works_at_a_broker_over_tls(folder, server, make_board):
+    broker, authority = broker_over_tls(folder)
+    with broker:
+        board = at_broker_over_tls(make_board, server, broker, authority)
+        with board.power_on() as power:
+            power.expect_event("telemetry")
+            broker.wait_for(f"as {NAME}")
+    assert steps(power).count("provisioning") == 1
+
+
+def test_board_shows_a_broker_of_another_authority_nothing(folder, server, make_board):
+    broker, _ = broker_over_tls(folder)
+    with broker:
+        board = at_broker_over_tls(make_board, server, broker, certificates.make("authority", ca=True))
+        with board.power_on() as power:
+            power.expect_event("certificate_refused")
+        assert NAME not in broker.output
+    assert "telemetry" not in steps(power)
+
+
+def at_broker_over_tls(make_board, server, broker, authority):
+    return make_board(
+        server,
+        identity={"name": NAME},
+        broker={"url": f"mqtts://localhost:{broker.port}/iot/default"},
+        clock={"ntp": "", "http_port": server.ports.http},
+        files={"ca.der": authority.der},
+    )
