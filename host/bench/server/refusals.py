@@ -126,10 +126,17 @@ class Refusals:
             self._skip()
 
     async def limited(
-        self, source: Origin, retry_after_s: int, *, who: User | str = audit.DEVICE, what: str, entity: Subject | str
+        self,
+        source: Origin,
+        retry_after_s: int,
+        *,
+        who: User | str = audit.DEVICE,
+        what: str,
+        entity: Subject | str = "",
+        **fields: Any,
     ) -> None:
-        """Write an event, and store a row, of somebody who failed too often."""
-        self.log("limited", source, retry_after_s=retry_after_s)
+        """Write an event, with these fields besides, and store a row, of somebody who failed too often."""
+        self.log("limited", source, retry_after_s=retry_after_s, **fields)
         await self.record(source, who=who, what=what, entity=entity, result="limited")
 
     def reserve(self, source: Origin) -> Origin:

@@ -323,6 +323,16 @@ def test_prefix_is_the_servers_option(start_server):
 # Limits, and what is told.
 
 
+def trail(server):
+    """What the audit trail has of brokers."""
+
+    def rows(session):
+        found = audit.find(session, limit=1000)
+        return [(row.what, row.entity, row.result) for row in found if row.what.startswith("broker.")]
+
+    return server.query(lambda registry: registry.read(rows))
+
+
 def test_guesses_at_a_key_are_limited_for_their_address_and_no_broker_is_locked_out(start_server):
     server = start_server(limits=Rules())
     headers = basic(BROKER, key(server))
@@ -334,6 +344,13 @@ def test_guesses_at_a_key_are_limited_for_their_address_and_no_broker_is_locked_
     assert query(server, "auth/", question, basic("new", key(server, "new")), JSON) == DENIED["auth/"]
     assert query(server, "auth/", question, headers, JSON) == ALLOWED["auth/"]
     assert server.events("limited")
+
+
+def test_limited_broker_is_in_the_audit_trail(start_server):
+    server = start_server(limits=Rules())
+    for _ in range(11):
+        query(server, "auth/", RIGHT["auth/"][1], basic("guess", "key"), JSON)
+    assert ("broker.login", "", "limited") in trail(server)
 
 
 def test_guesses_at_a_password_are_limited_for_the_devices_address(start_server):
@@ -358,6 +375,8 @@ def test_guesses_at_a_password_are_limited_for_the_devices_address(start_server)
         login("wrong")
     assert login(PASSWORD) == b'{"result":"deny"}'
     assert query(server, "auth/", {"username": TOKEN, "password": ""}, headers, JSON)[1] == b'{"result":"allow"}'
+    assert server.wait_for("limited")["broker"] == BROKER
+    assert ("broker.device_login", "", "limited") in trail(server)
 
 
 def test_refusals_are_logged_with_the_broker_and_the_device(server):
@@ -372,16 +391,7 @@ def test_refusals_are_logged_with_the_broker_and_the_device(server):
     denied = server.wait_for("broker_denied")
     assert (denied["broker"], denied["device"], denied["action"]) == (BROKER, NAME, "subscribe")
     server.wait_for("bad_request")
-    rows = server.query(
-        lambda registry: registry.read(
-            lambda session: [
-                (row.what, row.entity, row.result)
-                for row in audit.find(session, limit=10)
-                if row.what.startswith("broker.")
-            ]
-        )
-    )
-    assert sorted(rows) == [
+    assert sorted(trail(server)) == [
         ("broker.access", NAME, "denied"),
         ("broker.device_login", "", "refused"),
         ("broker.login", "", "refused"),

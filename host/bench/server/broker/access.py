@@ -19,6 +19,8 @@ from bench.server.limits import Limited, Limits, Rules
 _TRANSPORTS = ("DEFAULT", "MQTT")
 # No broker asks for more at a time from one address.
 _UNBOUNDED = 1 << 62
+# What the audit trail calls them.
+_BROKER_LOGIN, _DEVICE_LOGIN = "broker.login", "broker.device_login"
 
 
 class Action(StrEnum):
@@ -56,11 +58,11 @@ class BrokerAccess:
                 else:
                     api.limits.failed(source.address, caller, caller)
         except Limited as limited:
-            api.refusals.log("limited", source, retry_after_s=limited.retry_after_s)
+            await api.refusals.limited(source, limited.retry_after_s, what=_BROKER_LOGIN)
             return False
         if not known:
             api.refusals.log("broker_refused", source)
-            await api.refusals.record(source, what="broker.login", entity="", result="refused")
+            await api.refusals.record(source, what=_BROKER_LOGIN, entity="", result="refused")
         return known
 
     async def login(self, broker: str, login: MqttLogin, source: Origin, *, seen_at: str = "") -> bool:
@@ -86,14 +88,14 @@ class BrokerAccess:
                     limits.succeeded(place, name)
         except Limited as limited:
             api.metrics.login("broker", "limited")
-            api.refusals.log("limited", source, broker=broker, retry_after_s=limited.retry_after_s)
+            await api.refusals.limited(source, limited.retry_after_s, what=_DEVICE_LOGIN, broker=broker)
             return False
         allowed = self._is_let_in(device, login)
         api.metrics.login("broker", "accepted" if allowed else "refused")
         if device is None or not allowed:
             api.refusals.log("login_refused", source, broker=broker)
             entity = "" if device is None else device.subject
-            await api.refusals.record(source, what="broker.device_login", entity=entity, result="refused")
+            await api.refusals.record(source, what=_DEVICE_LOGIN, entity=entity, result="refused")
             return False
         await api.registry.logged_in(device)
         api.activity.seen(device.id)
