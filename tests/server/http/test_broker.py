@@ -324,7 +324,7 @@ def test_prefix_is_the_servers_option(start_server):
 
 
 def trail(server):
-    """What the audit trail has of brokers."""
+    """The rows of the audit trail about brokers."""
 
     def rows(session):
         found = audit.find(session, limit=1000)
