@@ -11,7 +11,7 @@ from tests.support.operators import make_certificate
 
 DOCS = (paths.CHECKOUT / "docs" / "json.md").read_text()
 # Objects whose keys are data, or documented elsewhere.
-DATA = {"attributes", "telemetry", "files", "value"}
+DATA = {"attributes", "telemetry", "telemetry_types", "fields", "files", "value"}
 
 
 def keys(found):
@@ -30,9 +30,13 @@ def data(tmp_path_factory):
     with_chain = folder / "ca.pem"
     with_chain.write_text(make_certificate())
     chain = ("--strategy", "X509_CERTIFICATE_CHAIN", "--certificate", str(with_chain))
-    for words in (("create", "default"), ("create", "chain", *chain)):
+    for words in (("create", "default"), ("create", "templated"), ("create", "chain", *chain)):
         done = bench("profile", *words, *where)
         assert done.returncode == 0, done.stderr
+    template = folder / "template.toml"
+    template.write_text("[fields.aB]\ntype = 'number'\n[telemetry.aB]\ntype = 'number'\n")
+    for profile in ("default", "templated"):
+        assert bench("profile", "template", profile, "--file", template, *where).returncode == 0
     assert bench("device", "create", "press-1", *where).returncode == 0
     return where
 
@@ -46,6 +50,8 @@ def data(tmp_path_factory):
         ("device", "list"),
         ("device", "show", "press-1"),
         ("device", "attributes", "press-1", "--set", "aB=1"),
+        ("profile", "template", "templated"),
+        ("device", "fields", "press-1", "--set", "aB=1"),
         ("audit",),
         ("profile", "history", "default"),
         ("customer", "create", "Acme"),

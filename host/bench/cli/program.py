@@ -27,6 +27,7 @@ from bench.cli.commands import (
     demo,
     device,
     device_claim,
+    device_fields,
     device_files,
     device_life,
     doctor,
@@ -135,6 +136,9 @@ app.command("read", epilog="Example: bench read --port /dev/ttyUSB0 flash.bin")(
 app.command("erase", epilog="Example: bench erase --port /dev/ttyUSB0 --partition vfs")(read_erase.erase)
 app.command("monitor", epilog="Example: bench monitor --port /dev/ttyUSB0 --reset --until connected")(monitor.monitor)
 app.add_typer(settings.app, name="settings")
+profile.app.command("template", epilog="Example: bench profile template press --file press.toml")(
+    device_fields.template
+)
 app.add_typer(profile.app, name="profile")
 device.app.command("export", epilog="Example: bench device export fleet.jsonl --with-credentials")(device_files.export)
 device.app.command(
@@ -145,6 +149,9 @@ device.app.command(
 )(device_claim.claim)
 device.app.command("give-back", epilog="Example: bench device give-back press-4 --url https://tb.example --user me@x")(
     device_claim.give_back
+)
+device.app.command("fields", epilog="Example: bench device fields press-4 --set color=blue --delete site")(
+    device_fields.fields
 )
 device.app.command("serial", epilog="Example: bench device serial press-4 SN-0042")(device_life.serial)
 device.app.command("deactivate", epilog="Example: bench device deactivate press-4")(device_life.deactivate)

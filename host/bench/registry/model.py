@@ -63,6 +63,8 @@ class Profile(Versioned, Detailed, Base):
     transport_type: Mapped[str] = mapped_column(Text, default="DEFAULT")
     """The transport that its devices may log in over; DEFAULT is any."""
     is_default: Mapped[bool] = mapped_column(default=False)
+    template: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
+    """What its devices inherit (see `templates`)."""
     created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
 
 
@@ -141,6 +143,8 @@ class Device(Versioned, Detailed, Base):
     """The gateway that made it, which may be gone since: ThingsBoard's relation `Created`. None for most."""
     serial_number: Mapped[str | None] = mapped_column(Text, index=True)
     """The maker's own; two devices may have the same."""
+    fields: Mapped[dict[str, str]] = mapped_column(JSON, server_default="{}")
+    """Its own values of its profile's fields (see `templates`)."""
     is_online: Mapped[bool] = mapped_column(server_default=false())
     """True if it has a session, on whatever server, or was heard lately; stored some time later."""
     created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.cli import import_lines, rotation
-from bench.cli.commands import device_life
+from bench.cli.commands import device_fields, device_life
 from bench.cli.options import keyboard, text_files
 from bench.cli.options.operator_session import with_server
 from bench.cli.render import progress, tables
@@ -74,6 +74,7 @@ async def _view(server: ThingsBoard, device: dict[str, Any], *, show_secrets: bo
         "name": device["name"],
         "profile": device["type"],
         **await device_life.view(server, device_id),
+        **device_fields.view(await server.inherited(device_id)),
         "gateway": (device.get("additionalInfo") or {}).get("gateway") is True,
         "created": tables.utc_time(device["createdTime"]),
         "credentials_type": own["credentialsType"],
@@ -92,15 +93,19 @@ async def create(
     label: Annotated[str, typer.Option(help="A label for people.")] = "",
     gateway: Annotated[bool, typer.Option("--gateway", help="It speaks for other devices, over MQTT.")] = False,
     serial_number: Annotated[str, typer.Option("--serial", help="The maker's number of it.")] = "",
+    assign: device_fields.FieldOption = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """Make a device before its first boot, with a random access token.
 
     A board of this name gets these credentials if its profile's strategy is CHECK_PRE_PROVISIONED_DEVICES.
     """
+    values = await device_fields.values_for(server, profile, assign)
     device = await server.create_device(name, profile, label=label or None, gateway=gateway)
     if serial_number:
         await server.set_serial_number(id_of(device), serial_number)
+    if values:
+        await server.change_fields(id_of(device), {**values})
     tables.facts(await _view(server, device, show_secrets=False), as_json=as_json, done=f"created {name}")
 
 

@@ -18,6 +18,7 @@ from bench.server.http.operator import (
     saving,
     system,
     telemetry,
+    templates,
     users,
 )
 from bench.server.http.operator.authorization import Operators
@@ -32,6 +33,7 @@ _ROUTERS = (
     devices.router,
     saving.router,
     lifecycle.router,
+    templates.router,
     attributes.router,
     telemetry.router,
     rpc.router,

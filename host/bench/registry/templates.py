@@ -1,0 +1,75 @@
+"""Templates of profiles and devices' own values, as they are stored. Functions run in a transaction.
+
+A device stores nothing but its own values, so a change of its template shows at once, and takes nothing from it: the
+values of a field that is gone, or has another type now, are hidden until it is back. Values are stored as JSON text,
+as those of attributes are: so queries compare all of them in one way.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from bench.contract import broker_topics, templates
+from bench.contract.broker_topics import Topics
+from bench.contract.templates import Template, Value
+from bench.registry.model import Device, Profile
+
+
+def of_profile(profile: Profile) -> Template:
+    """Return the template of a profile."""
+    found = dict(profile.template)
+    fields = {name: {**each} for name, each in found.get("fields", {}).items()}
+    for each in fields.values():
+        if "default" in each:
+            each["default"] = json.loads(each["default"])
+    return templates.parse({**found, "fields": fields})
+
+
+def set_template(profile: Profile, template: Template) -> None:
+    """Replace the template of a profile."""
+    found = template.to_json()
+    for each in found.get("fields", {}).values():
+        if "default" in each:
+            each["default"] = json.dumps(each["default"])
+    profile.template = found
+
+
+def topics(prefix: str, profile_name: str, name: str, stored: Mapping[str, Any]) -> Topics:
+    """Return the topics of a device.
+
+    Args:
+        prefix: The server's.
+        profile_name: The name of its profile.
+        name: Its own.
+        stored: The template of its profile, as it is stored.
+    """
+    return Topics.of(prefix, profile_name, name, stored.get("topics", broker_topics.PATTERN))
+
+
+def of_device(session: Session, device: Device) -> Template:
+    """Return the template that a device inherits from."""
+    return of_profile(session.get_one(Profile, device.profile_id))
+
+
+def own(device: Device) -> dict[str, Value]:
+    """Return the values that a device has of its own, hidden ones among them."""
+    return {name: json.loads(text) for name, text in device.fields.items()}
+
+
+def change_own(session: Session, device: Device, changes: Mapping[str, Value | None]) -> None:
+    """Change values of a device; None removes one. Raises Refused as `templates.changed` does."""
+    device.fields = stored(templates.changed(of_device(session, device), own(device), changes))
+
+
+def of_new_device(template: Template, values: Mapping[str, Value]) -> dict[str, str]:
+    """Return what a new device stores. Raises Refused for values that it must not have, or lacks."""
+    found = templates.changed(template, {}, values)
+    template.check_complete(found)
+    return stored(found)
+
+
+def stored(values: Mapping[str, Value]) -> dict[str, str]:
+    """Return values as a device stores them."""
+    return {name: json.dumps(value) for name, value in values.items()}

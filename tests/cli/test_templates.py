@@ -1,0 +1,96 @@
+"""`bench profile template`, `bench device fields`, and devices that are made from a template."""
+
+import pytest
+
+from tests.support.commands import bench, printed, refused
+from tests.support.operators import login, new_profile
+
+PRESS = """
+topics = "plant/{type}/{id}"
+
+[fields.color]
+type = "text"
+default = "red"
+
+[fields.voltage]
+type = "number"
+required = true
+
+[telemetry."supply voltage"]
+type = "number"
+unit = "\u03a9"
+"""
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Options for a data folder with a profile that has a template."""
+    where = ("--data", str(tmp_path / "data"))
+    (tmp_path / "press.toml").write_text(PRESS)
+    assert bench("profile", "create", "press", *where).returncode == 0
+    done = bench("profile", "template", "press", "--file", tmp_path / "press.toml", *where)
+    assert done.returncode == 0, done.stderr
+    return where
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x", "is not TOML"),
+        ("a = " + "[" * 5000, "is not TOML"),
+        ("colour = 1", "none but these members"),
+        ("[fields.a]\ntype = 1979-05-27", "type has to be text, number, boolean"),
+        ('topics = "iot/+/{id}"', "not a pattern of topics"),
+        ('naming = "press"', "not a pattern of names"),
+    ],
+)
+def test_file_that_is_no_template_is_refused_in_one_line(data, tmp_path, text, message):
+    (tmp_path / "wrong.toml").write_text(text)
+    refused(2, message, "profile", "template", "press", "--file", tmp_path / "wrong.toml", *data)
+    assert set(printed("profile", "template", "press", *data)) == {"fields", "telemetry", "topics"}
+
+
+def test_device_with_values_that_do_not_fit_is_not_made(data):
+    for message, assign in (
+        ("requires the field voltage", ()),
+        ("takes a number", ("voltage=high",)),
+        ("no field colour", ("voltage=1", "colour=red")),
+        ("write NAME=VALUE", ("voltage",)),
+    ):
+        options = [word for each in assign for word in ("--field", each)]
+        refused(2, message, "device", "create", "press-1", "--profile", "press", *options, *data)
+    assert printed("device", "list", *data) == []
+
+
+def test_printed_template_is_a_file_again(data, tmp_path):
+    shown = bench("profile", "template", "press", *data).stdout
+    (tmp_path / "again.toml").write_text(shown)
+    before = printed("profile", "template", "press", *data)
+    assert before["telemetry"] == {"supply voltage": {"type": "number", "unit": "\u03a9"}}
+    assert printed("profile", "template", "press", "--file", str(tmp_path / "again.toml"), *data) == before
+
+
+def test_devices_inherit_and_have_values_of_their_own(data):
+    made = printed("device", "create", "press-1", "--profile", "press", "--field", "voltage=230", *data)
+    assert made["fields"] == {"color": "red", "voltage": 230}
+    assert made["telemetry_types"] == {"supply voltage": "number \u03a9"}
+    assert made["topics"]["commands"] == "plant/press/press-1/cmd"
+    refused(2, "no field colour", "device", "fields", "press-1", "--set", "colour=blue", *data)
+    found = printed("device", "fields", "press-1", "--set", "color=blue", *data)
+    assert found == [
+        {"name": "color", "value": "blue", "from": "device", "type": "text"},
+        {"name": "voltage", "value": 230, "from": "device", "type": "number"},
+    ]
+    found = printed("device", "fields", "press-1", "--delete", "color", *data)
+    assert found[0] == {"name": "color", "value": "red", "from": "template", "type": "text"}
+    refused(1, "is required", "device", "fields", "press-1", "--delete", "voltage", *data)
+
+
+def test_template_over_the_url_of_a_server(server, tmp_path, url):
+    with login(server) as operator:
+        new_profile(operator, name="press")
+    (tmp_path / "press.toml").write_text(PRESS)
+    assert printed("profile", "template", "press", *url) == {}
+    assert "fields" in printed("profile", "template", "press", "--file", str(tmp_path / "press.toml"), *url)
+    made = printed("device", "create", "press-1", "--profile", "press", "--field", "voltage=1", *url)
+    assert made["fields"] == {"color": "red", "voltage": 1}

@@ -1,0 +1,93 @@
+"""Templates in both databases: what is stored, and many who change it at once."""
+
+import asyncio
+
+import pytest
+
+from bench.contract import templates as contract
+from bench.errors import Refused
+from bench.registry import devices, profiles, templates
+from bench.registry.registry import Registry
+from tests.support import registries
+from tests.support.servers import on_both_databases
+
+pytestmark = on_both_databases
+
+AT_ONCE = 20
+TEMPLATE = contract.parse(
+    {
+        "fields": {
+            "color": {"type": "text", "default": 'r"\u00e9\U0001f534'},
+            "on": {"type": "boolean", "default": True},
+            **{f"f{number}": {"type": "number"} for number in range(AT_ONCE)},
+        }
+    }
+)
+
+
+async def opened(folder, database):
+    registry = await Registry.open(folder, database)
+    for name in ("press-1", "press-2"):
+        await registries.device(registry, name)
+    await registry.write(set_template, TEMPLATE)
+    return registry
+
+
+def set_template(session, template):
+    templates.set_template(profiles.by_name(session, "mine"), template)
+
+
+def change(session, name, **values):
+    templates.change_own(session, devices.by_name(session, name), values)
+
+
+def shown(session, name):
+    device = devices.by_name(session, name)
+    found = contract.effective(templates.of_device(session, device), templates.own(device))
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def test_devices_inherit_and_keep_what_they_have_set(tmp_path, database):
+    async def scenario():
+        registry = await opened(tmp_path, database)
+        try:
+            color, on = 'r"\u00e9\U0001f534', True
+            await registry.write(change, "press-1", color="blue", f0=1.5)
+            assert await registry.read(shown, "press-1") == {"color": "blue", "on": on, "f0": 1.5}
+            assert await registry.read(shown, "press-2") == {"color": color, "on": on}
+            for wrong in ({"color": 1}, {"colour": "x"}):
+                with pytest.raises(Refused):
+                    await registry.write(change, "press-1", f0=2, **wrong)
+            await registry.write(set_template, contract.parse({"fields": {"color": {"type": "number", "default": 7}}}))
+            assert await registry.read(shown, "press-1") == await registry.read(shown, "press-2") == {"color": 7}
+            await registry.write(set_template, TEMPLATE)
+            assert await registry.read(shown, "press-1") == {"color": "blue", "on": on, "f0": 1.5}
+        finally:
+            await registry.close()
+
+        registry = await Registry.open(tmp_path, database)
+        try:
+            assert await registry.read(shown, "press-1") == {"color": "blue", "on": on, "f0": 1.5}
+        finally:
+            await registry.close()
+
+    asyncio.run(scenario())
+
+
+def test_fields_that_many_change_at_once_are_all_there(tmp_path, database):
+    async def scenario():
+        registry, beside = await opened(tmp_path, database), await Registry.open(tmp_path, database)
+        try:
+            own = [{f"f{number}": number} for number in range(AT_ONCE)]
+            await asyncio.gather(
+                *((registry, beside)[at % 2].write(change, "press-1", **each) for at, each in enumerate(own))
+            )
+            found = await registry.read(shown, "press-1")
+            assert {key: value for key, value in found.items() if key.startswith("f")} == {
+                key: value for each in own for key, value in each.items()
+            }
+        finally:
+            await beside.close()
+            await registry.close()
+
+    asyncio.run(scenario())

@@ -1,0 +1,116 @@
+"""Templates over REST: who may, what is refused, and that devices show a change at once and keep what they have set."""
+
+import json
+from uuid import UUID
+
+import pytest
+
+from tests.support.operators import client, name, new_customers_user, new_device, new_profile, ok, refused
+
+COLOR = {"type": "text", "default": "red"}
+TEMPLATE = {
+    "fields": {"color": COLOR, "voltage": {"type": "number", "required": True}},
+    "telemetry": {"t": {"type": "number", "unit": "°C"}},
+    "topics": "plant/{type}/{id}",
+}
+
+
+def of_profile(profile):
+    return f"/api/template/deviceProfile/{profile['id']['id']}"
+
+
+def of_device(device, what=""):
+    return f"/api/template/device/{device['id']['id']}{what}"
+
+
+@pytest.fixture
+def profile(shared_operator):
+    made = new_profile(shared_operator)
+    ok(shared_operator.post(of_profile(made), json=TEMPLATE))
+    return made
+
+
+@pytest.fixture
+def device(shared_operator, profile):
+    return new_device(shared_operator, deviceProfileId=profile["id"])
+
+
+def values(operator, device):
+    return {key: each["value"] for key, each in ok(operator.get(of_device(device)))["fields"].items()}
+
+
+def test_template_and_fields_are_changed_by_operators_alone(shared_server, shared_operator, profile, device):
+    customer, user = new_customers_user(shared_server, shared_operator)
+    with user:
+        refused(user.get(of_device(device)), 403, 20)
+        ok(shared_operator.post(f"/api/customer/{customer['id']['id']}/device/{device['id']['id']}"))
+        assert ok(user.get(of_device(device)))["fields"]["color"]["value"] == "red"
+        refused(user.post(of_device(device, "/fields"), json={"color": "blue"}), 403, 20)
+        refused(user.get(of_profile(profile)), 403, 20)
+        refused(user.post(of_profile(profile), json={}), 403, 20)
+    with client(shared_server) as anonymous:
+        refused(anonymous.get(of_device(device)), 401, 10)
+    absent = {"id": {"id": str(UUID(int=1))}}
+    for path in (of_profile(absent), of_device(absent)):
+        refused(shared_operator.get(path), 404, 32)
+    refused(shared_operator.post(of_device(absent, "/fields"), json={}), 404, 32)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"[]", 500, 2),
+        (b"null", 500, 2),
+        (b'{"fields": 1}', 400, 31),
+        (b'{"colour": {}}', 400, 31),
+        (b'{"topics": "iot/#/{id}"}', 400, 31),
+        (b'{"topics": "{prefix}/{id}/x"}', 400, 31),
+        (b'{"naming": "x"}', 400, 31),
+        (b'{"fields": {"a": {"type": "text", "default": "\\u0000"}}}', 500, 2),
+        (b'{"fields": {"a": {"type": "number", "default": 1e999}}}', 500, 2),
+        (b'{"fields": ' * 300 + b"1" + b"}" * 300, 500, 2),
+        (b'{"fields": ' * 200 + b"1" + b"}" * 200, 400, 31),
+        (json.dumps({"telemetry": {f"{n:0200}": {"type": "text"} for n in range(250)}}).encode(), 400, 31),
+    ],
+)
+def test_hostile_template_changes_nothing(shared_operator, profile, body, status, code):
+    headers = {"Content-Type": "application/json"}
+    refused(shared_operator.post(of_profile(profile), content=body, headers=headers), status, code)
+    assert ok(shared_operator.get(of_profile(profile)))["topics"] == TEMPLATE["topics"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"colour": "x"}, {"color": 1}, {"color": "a\nb"}, {"color": {}}, {"voltage": "230"}, {"voltage": None}]
+)
+def test_value_that_does_not_fit_changes_nothing(shared_operator, device, changes):
+    ok(shared_operator.post(of_device(device, "/fields"), json={"voltage": 230}))
+    refused(shared_operator.post(of_device(device, "/fields"), json={"color": "blue", **changes}), 400, 31)
+    assert values(shared_operator, device) == {"color": "red", "voltage": 230}
+
+
+def test_devices_show_a_changed_template_at_once_and_keep_what_they_have_set(shared_operator, profile, device):
+    other = new_device(shared_operator, deviceProfileId=profile["id"])
+    ok(shared_operator.post(of_device(device, "/fields"), json={"color": "blue", "voltage": 230}))
+    assert values(shared_operator, device) == {"color": "blue", "voltage": 230}
+    assert values(shared_operator, other) == {"color": "red", "voltage": None}
+    ok(shared_operator.post(of_profile(profile), json={"fields": {"color": {**COLOR, "default": "green"}}}))
+    assert values(shared_operator, device) == {"color": "blue"}
+    assert values(shared_operator, other) == {"color": "green"}
+    found = ok(shared_operator.get(of_device(device)))
+    assert (found["hidden"], found["telemetry"]) == ({"voltage": 230}, {})
+    assert found["topics"]["data"] == f"iot/{profile['name']}/{device['name']}/data"
+    ok(shared_operator.post(of_profile(profile), json={}))
+    assert ok(shared_operator.get(of_device(device)))["hidden"] == {"color": "blue", "voltage": 230}
+    ok(shared_operator.post(of_profile(profile), json=TEMPLATE))
+    assert values(shared_operator, device) == {"color": "blue", "voltage": 230}
+    ok(shared_operator.post(of_device(device, "/fields"), json={"color": None}))
+    assert values(shared_operator, device) == {"color": "red", "voltage": 230}
+
+
+def test_thingsboards_clients_do_not_meet_a_template(shared_operator, profile, device):
+    before = ok(shared_operator.get(f"/api/deviceProfile/{profile['id']['id']}"))
+    assert "template" not in before
+    assert "fields" not in ok(shared_operator.get(f"/api/device/{device['id']['id']}"))
+    ok(shared_operator.post("/api/deviceProfile", json={**before, "name": name("renamed")}))
+    found = ok(shared_operator.get(of_profile(profile)))
+    assert (found["fields"]["color"], found["topics"]) == ({**COLOR, "required": False}, TEMPLATE["topics"])
