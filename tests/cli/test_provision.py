@@ -234,7 +234,7 @@ def rows_of(path, layout):
 
 async def expect_whole(registry, rows, what):
     assert len(rows) == what.count == len({each["device_id"] for each in rows})
-    of_this = select(Device.name).where(Device.name.startswith(what.stem))
+    of_this = select(Device.name).where(Device.name.startswith(what.names.stem))
     names = await registry.read(lambda session: set(session.scalars(of_this)))
     assert names == {each["device_id"] for each in rows}  # none without its secrets
     await expect_logins(registry, rows)
@@ -288,7 +288,7 @@ def test_run_killed_after_its_commit_makes_nothing_twice(tmp_path, database):
             path, layout, what = tmp_path / "x.part", JsonLayout("press", 4), wanted("", 4)
             with output(path, layout) as out:
                 press = provision_registry.RegistryDevices(registry, "press")
-                await press.add([what.row(1), what.row(2), what.row(3)], out)
+                await press.add([what.row(1), what.row(2), what.row(3)], out, {})
             first = path.read_text()
             await run(registry, what, path, layout)
             rows = rows_of(path, layout)
@@ -324,7 +324,7 @@ def test_refused_transaction_leaves_its_devices_out_of_the_file(tmp_path):
             with output(tmp_path / "x.part", layout) as out:
                 press = provision_registry.RegistryDevices(registry, "press")
                 with pytest.raises(BenchError, match="came first"):
-                    await press.add([what.row(1), what.row(2)], out)
+                    await press.add([what.row(1), what.row(2)], out, {})
                 assert (tmp_path / "x.part").read_bytes() == layout.head
                 assert out.written == 0
             assert [each.name for each in await registry.devices()] == ["somebody"]
@@ -349,7 +349,7 @@ def test_api_key_in_another_row_is_worth_nothing(tmp_path):
             what = wanted("", 2)
             rows = [what.row(1), what.row(2)]
             with output(tmp_path / "x.part", CsvLayout()) as out:
-                await provision_registry.RegistryDevices(registry, "press").add(rows, out)
+                await provision_registry.RegistryDevices(registry, "press").add(rows, out, {})
             await registry.write(_swap)
             assert [await registry.token_login(each["api_key"]) for each in rows] == [None, None]
 

@@ -1,5 +1,7 @@
 """`bench profile template`, `bench device fields`, and devices that are made from a template."""
 
+import json
+
 import pytest
 
 from tests.support.commands import bench, printed, refused
@@ -94,3 +96,45 @@ def test_template_over_the_url_of_a_server(server, tmp_path, url):
     assert "fields" in printed("profile", "template", "press", "--file", str(tmp_path / "press.toml"), *url)
     made = printed("device", "create", "press-1", "--profile", "press", "--field", "voltage=1", *url)
     assert made["fields"] == {"color": "red", "voltage": 1}
+
+
+def test_provision_names_devices_and_gives_them_fields_as_their_template_has_it(data, tmp_path):
+    (tmp_path / "press.toml").write_text('naming = "{type}_{prefix}{NNNN}"\n' + PRESS)
+    printed("profile", "template", "press", "--file", str(tmp_path / "press.toml"), *data)
+    output = tmp_path / "x.json"
+    for message, more in (("requires the field voltage", ()), ("takes a number", ("--field", "voltage=x"))):
+        refused(2, message, "provision", "press", "--output", output, *more, *data)
+        assert not list(tmp_path.glob("x.json*"))
+    assert (
+        bench("device", "create", "press_a/0041x", "--profile", "press", "--field", "voltage=1", *data).returncode == 0
+    )
+    words = ("provision", "press", "--count", "2", "--prefix", "a/", "--field", "voltage=230", "--output")
+    for numbers in (("0001", "0002"), ("0003", "0004")):
+        assert bench(*words, output, "--force", *data).returncode == 0
+        made = json.loads(output.read_text())["devices"]
+        assert [each["device_id"] for each in made] == [f"press_a/{number}" for number in numbers]
+        assert [each["name"] for each in made] == [f"press {number}" for number in numbers]
+    assert printed("device", "show", "press_a/0004", *data)["fields"] == {"color": "red", "voltage": 230}
+
+
+def test_provision_over_a_url_follows_the_template_too(server, tmp_path, url):
+    with login(server) as operator:
+        new_profile(operator, name="press")
+    (tmp_path / "press.toml").write_text('naming = "{type}{NN}"\n' + PRESS)
+    printed("profile", "template", "press", "--file", str(tmp_path / "press.toml"), *url)
+    refused(2, "requires the field voltage", "provision", "press", *url)
+    made = printed("provision", "press", "--field", "voltage=1", "--field", "color=blue", *url)["devices"]
+    assert [each["device_id"] for each in made] == ["press01"]
+    assert printed("device", "show", "press01", *url)["fields"] == {"color": "blue", "voltage": 1}
+
+
+def test_export_for_mosquitto_has_the_templates_topics(data, tmp_path):
+    done = bench("device", "create", "press-1", "--profile", "press", "--field", "voltage=1", *data)
+    assert done.returncode == 0, done.stderr
+    assert bench("profile", "create", "lathe", *data).returncode == 0
+    assert bench("device", "create", "lathe-1", "--profile", "lathe", *data).returncode == 0
+    printed("broker", "export", "--passwords", str(tmp_path / "p"), "--acl", str(tmp_path / "a"), *data)
+    acl = (tmp_path / "a").read_text()
+    assert "topic read plant/press/press-1/cmd\n" in acl
+    assert "topic write iot/lathe/lathe-1/data\n" in acl
+    assert "iot/press" not in acl

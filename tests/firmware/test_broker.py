@@ -2,6 +2,7 @@
 
 import json
 
+from bench.contract import broker_topics
 from bench.contract.broker_topics import Topics
 from tests.support import micropython
 
@@ -32,6 +33,14 @@ def test_topics_are_those_that_the_server_knows():
     expected = [Topics.of("iot", "default", name) for name in names]
     found = made(*(("mqtt://10.0.0.9/iot/default", name) for name in names))
     assert found == [[each.data, each.status] for each in expected]
+
+
+def test_board_follows_each_pattern_of_a_template():
+    names = ["press-4", "a/b", "größe"]
+    for path, pattern in (("x", "x/{id}"), ("line-4/press%201/iot", "line-4/{type}/{prefix}/{id}")):
+        expected = [Topics.of("iot", "press 1", name, broker_topics.check_pattern(pattern)) for name in names]
+        found = made(*((f"mqtt://10.0.0.9/{path}", name) for name in names))
+        assert found == [[each.data, each.status] for each in expected]
 
 
 def test_garbage_is_refused():

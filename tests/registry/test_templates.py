@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from bench.contract import templates as contract
+from bench.contract.naming import NumberedNames
 from bench.errors import Refused
-from bench.registry import devices, profiles, templates
+from bench.registry import devices, issuing, profiles, templates
 from bench.registry.registry import Registry
 from tests.support import registries
 from tests.support.servers import on_both_databases
@@ -86,6 +87,41 @@ def test_fields_that_many_change_at_once_are_all_there(tmp_path, database):
             assert {key: value for key, value in found.items() if key.startswith("f")} == {
                 key: value for each in own for key, value in each.items()
             }
+        finally:
+            await beside.close()
+            await registry.close()
+
+    asyncio.run(scenario())
+
+
+def test_highest_number_is_that_of_whole_numbers_after_the_stem(tmp_path, database):
+    async def scenario():
+        registry = await opened(tmp_path, database)
+        try:
+            stem = "a_%'1"
+            numbers = ["007", "0", "10", "009", "9999", "00010000", "9x", "", "x99999", "9 ", "1\u0662"]
+            for name in (*(stem + each for each in numbers), "a_%'", f"b{stem}70000", f"{stem.upper()}70000"):
+                await registries.device(registry, name)
+            assert await registry.read(issuing.highest_number, stem) == 10_000
+            assert await registry.read(issuing.highest_number, "none-") == 0
+        finally:
+            await registry.close()
+
+    asyncio.run(scenario())
+
+
+def test_devices_that_many_define_at_once_have_names_of_their_own(tmp_path, database):
+    async def scenario():
+        registry, beside = await opened(tmp_path, database), await Registry.open(tmp_path, database)
+        try:
+
+            def define(session):
+                profile = profiles.by_name(session, "mine")
+                name = issuing.next_name(session, NumberedNames("{type}-{NN}", profile.name))
+                return devices.create(session, name, profile).name
+
+            made = await asyncio.gather(*((registry, beside)[at % 2].write(define) for at in range(AT_ONCE)))
+            assert sorted(made) == [f"mine-{number:02}" for number in range(1, AT_ONCE + 1)]
         finally:
             await beside.close()
             await registry.close()

@@ -30,15 +30,16 @@ class Account:
     topics: Topics
 
 
-def account(device: dict[str, Any], own: dict[str, Any], prefix: str) -> Account | str:
+def account(device: dict[str, Any], own: dict[str, Any], prefix: str, pattern: str) -> Account | str:
     """Return the account of a device, or why it can have none.
 
     Args:
         device: As ThingsBoard's API has it: `name` and `type`.
         own: Its credentials, likewise.
         prefix: Of the topics.
+        pattern: Of the topics of its profile.
     """
-    topics = Topics.of(prefix, device["type"], device["name"])
+    topics = Topics.of(prefix, device["type"], device["name"], pattern)
     if own["credentialsType"] == CredentialsType.ACCESS_TOKEN:
         return _checked(Account(device["name"], own["credentialsId"], own["credentialsId"], topics))
     if own["credentialsType"] != CredentialsType.MQTT_BASIC:

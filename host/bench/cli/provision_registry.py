@@ -1,6 +1,6 @@
 """Devices of `bench provision` on the database itself, whether a server runs beside it or not: many a transaction."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 from bench.cli.options import own_registry
 from bench.cli.provision_output import Output, Row
 from bench.contract.issued import IssuedCredentials
+from bench.contract.templates import Template, Value
 from bench.errors import BenchError
-from bench.registry import audit, issuing, profiles
+from bench.registry import audit, issuing, profiles, templates
 from bench.registry.audit import Subject
 from bench.registry.batching import Conflict
 from bench.registry.issuing import NewDevice
@@ -43,13 +44,17 @@ class RegistryDevices:
         self._registry = registry
         self._profile = profile
 
+    async def template(self) -> Template:
+        """Return the template of the profile."""
+        return await self._registry.read(lambda session: templates.of_profile(profiles.by_name(session, self._profile)))
+
     async def highest(self, stem: str) -> int:
         """Return the highest number of the devices that are called STEM and digits."""
         return await self._registry.read(issuing.highest_number, stem)
 
-    async def complete(self, rows: Sequence[Row]) -> list[Row]:
+    async def complete(self, rows: Sequence[Row], values: Mapping[str, Value]) -> list[Row]:
         """Make those devices that do not exist, and return the rows that are true then."""
-        known = [self._device(row) for row in rows]
+        known = [self._device(row, values) for row in rows]
 
         def complete(session: Session) -> list[NewDevice]:
             return issuing.complete(session, profiles.by_name(session, self._profile), known, by=_added)
@@ -57,9 +62,9 @@ class RegistryDevices:
         done = {each.name for each in await self._registry.write(complete)}
         return [row for row in rows if row["device_id"] in done]
 
-    async def add(self, rows: Sequence[Row], output: Output) -> None:
+    async def add(self, rows: Sequence[Row], output: Output, values: Mapping[str, Value]) -> None:
         """Make devices, except those whose names are taken; their rows are in the output first."""
-        wanted = [self._device(row) for row in rows]
+        wanted = [self._device(row, values) for row in rows]
 
         def chosen(some: Sequence[NewDevice]) -> None:
             names = {each.name for each in some}
@@ -77,9 +82,11 @@ class RegistryDevices:
                 f"{rows[-1]['mqtt_username']}: run the same command again"
             ) from None
 
-    def _device(self, row: Row) -> NewDevice:
+    def _device(self, row: Row, values: Mapping[str, Value]) -> NewDevice:
         issued = IssuedCredentials(**{key: row[key] for key in ("mqtt_username", "mqtt_password", "api_key")})
-        return NewDevice(self._registry.secret_box, name=row["device_id"], label=row["name"], issued=issued)
+        return NewDevice(
+            self._registry.secret_box, name=row["device_id"], label=row["name"], issued=issued, values=values
+        )
 
 
 def _added(made: Subject) -> dict[str, Any]:

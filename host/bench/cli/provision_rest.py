@@ -1,11 +1,12 @@
 """Devices of `bench provision` on any ThingsBoard: one request a device, and no API keys, which it does not have."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.cli.provision_output import Output, Row
 from bench.cli.rotation import basic_value
 from bench.contract.names import highest_number
+from bench.contract.templates import Template, Value
 from bench.errors import BenchError, NotFound
 from bench.rest_client import ThingsBoard, attempted, id_of, in_parallel
 
@@ -23,37 +24,47 @@ class RestDevices:
         self._name = profile
         self._profile_id: dict[str, str] | None = None
 
+    async def template(self) -> Template:
+        """Return the template of the profile; the empty one if the server keeps no such thing."""
+        return await self._server.template(id_of(await self._server.profile(self._name))) or Template()
+
     async def highest(self, stem: str) -> int:
         """Return the highest number of the devices that are called STEM and digits."""
         return highest_number((each["name"] for each in await self._server.devices(stem)), stem)
 
-    async def complete(self, rows: Sequence[Row]) -> list[Row]:
+    async def complete(self, rows: Sequence[Row], values: Mapping[str, Value]) -> list[Row]:
         """Make those devices that do not exist, and return the rows that are true then."""
-        there = await in_parallel(rows, self._is_there)
+        there = await in_parallel(rows, lambda row: self._is_there(row, values))
         return [row for row, is_there in zip(rows, there, strict=True) if is_there]
 
-    async def add(self, rows: Sequence[Row], output: Output) -> None:
+    async def add(self, rows: Sequence[Row], output: Output, values: Mapping[str, Value]) -> None:
         """Make devices; their rows are in the output first."""
         output.append([{**row, "api_key": ""} for row in rows])
-        errors = [error for error in await attempted(rows, self._make) if error is not None]
+        errors = [error for error in await attempted(rows, lambda row: self._make(row, values)) if error is not None]
         if errors:
             raise BenchError(f"{len(errors)} devices were not made ({errors[0]}): run the same command again")
 
-    async def _is_there(self, row: Row) -> bool:
+    async def _is_there(self, row: Row, values: Mapping[str, Value]) -> bool:
         try:
             device = await self._server.device(row["device_id"])
         except NotFound:
-            await self._make(row)
+            await self._make(row, values)
             return True
         own = await self._server.credentials(id_of(device))
-        return own["credentialsType"] == "MQTT_BASIC" and _parts(own["credentialsValue"]) == _parts(_value(row))
+        if own["credentialsType"] != "MQTT_BASIC" or _parts(own["credentialsValue"]) != _parts(_value(row)):
+            return False
+        if values:  # they are set after the device is made
+            await self._server.change_fields(id_of(device), values)
+        return True
 
-    async def _make(self, row: Row) -> None:
+    async def _make(self, row: Row, values: Mapping[str, Value]) -> None:
         if self._profile_id is None:
             self._profile_id = (await self._server.profile(self._name))["id"]
         device = {"name": row["device_id"], "label": row["name"], "deviceProfileId": self._profile_id}
         own = {"credentialsType": "MQTT_BASIC", "credentialsId": None, "credentialsValue": _value(row)}
-        await self._server.create_with_credentials(device, own)
+        made = await self._server.create_with_credentials(device, own)
+        if values:
+            await self._server.change_fields(id_of(made), values)
 
 
 def _value(row: Row) -> str:

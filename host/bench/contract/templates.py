@@ -31,8 +31,11 @@ OWN_SIZE = 8 << 10
 Value = str | int | float | bool
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# Xively's JSON has a device's fields beside these.
-_RESERVED = ("id", "accountId", "deviceTemplateId", "serialNumber", "name", "provisioningState", "created")
+# Xively's JSON has a device's fields beside these; words with `_` would be taken for those without.
+_RESERVED = (
+    *("id", "name", "created", "accountId", "deviceTemplateId", "serialNumber", "provisioningState"),
+    *("account_id", "device_template_id", "serial_number", "provisioning_state"),
+)
 _KEY_LIMIT, _UNIT_LIMIT = 255, 32
 # Beyond this, readers of JSON that have nothing but doubles see another number.
 _WHOLE = 1 << 53

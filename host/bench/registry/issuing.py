@@ -10,17 +10,19 @@ an approved one-way function only.)
 """
 
 import base64
+import itertools
 import secrets
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from bench.contract import names as device_names
 from bench.contract.issued import IssuedCredentials
-from bench.registry import audit, credentials, device_keys, devices, lifecycle, provisioning, tombstones
+from bench.contract.naming import NumberedNames
+from bench.contract.templates import Value
+from bench.registry import audit, credentials, device_keys, devices, lifecycle, provisioning, templates, tombstones
 from bench.registry.audit import Subject
 from bench.registry.clock import now_ms
 from bench.registry.credentials import DeviceCredentials, MqttLogin
@@ -34,7 +36,11 @@ _BYTES = 32
 Made = Callable[[Subject], dict[str, Any]]
 """Returns the row of the audit trail that says who made a device."""
 
-_ADD_DEVICES = Insertion(Device, "id", "name", "label", "profile_id", "created_ms", "activated_ms", "provisioned_ms")
+_ADD_DEVICES = Insertion(
+    Device, "id", "name", "label", "profile_id", "fields", "created_ms", "activated_ms", "provisioned_ms"
+)
+# Names that are looked up at once, whether they were a decommissioned device's.
+_NAMES = 100
 
 
 class NewDevice:
@@ -45,14 +51,24 @@ class NewDevice:
         name: Its name.
         label: Its name for people.
         issued: Its credentials.
+        values: Its own values of fields.
     """
 
-    def __init__(self, secret_box: SecretBox, *, name: str, label: str, issued: IssuedCredentials) -> None:
+    def __init__(
+        self,
+        secret_box: SecretBox,
+        *,
+        name: str,
+        label: str,
+        issued: IssuedCredentials,
+        values: Mapping[str, Value],
+    ) -> None:
         self.name = name
         self.issued = issued
         device_id = new_id()
         now = now_ms()
         self.device: dict[str, Any] = {"id": device_id, "name": name, "label": label, "created_ms": now}
+        self.device["fields"] = templates.stored(values)
         self.device |= lifecycle.times(ProvisioningState.ACTIVATED, now)
         login = own(issued)
         self.tombstones = tombstones.digests(secret_box, name, login)
@@ -99,8 +115,27 @@ def issue_secret(session: Session, device: Device) -> str:
 
 def highest_number(session: Session, stem: str) -> int:
     """Return the highest number of the devices that are called STEM and digits; 0 if there is none."""
-    statement = select(Device.name).where(Device.name.startswith(stem, autoescape=True))
-    return device_names.highest_number(session.scalars(statement.execution_options(yield_per=1000)), stem)
+    number = func.substr(Device.name, len(stem) + 1)
+    digits = func.ltrim(number, "0")
+    found = (
+        select(number)
+        .where(func.substr(Device.name, 1, len(stem)) == stem, number != "", func.ltrim(number, "0123456789") == "")
+        .order_by(func.length(digits).desc(), digits.desc())
+        .limit(1)
+    )
+    return int(session.scalar(found) or 0)
+
+
+def next_name(session: Session, names: NumberedNames) -> str:
+    """Return the first name after the highest number that no decommissioned device had."""
+    secret_box: SecretBox = session.info["secret_box"]
+    for start in itertools.count(highest_number(session, names.stem) + 1, _NAMES):
+        digests = {name: tombstones.digests(secret_box, name) for name in map(names.name, range(start, start + _NAMES))}
+        buried = tombstones.found(session.connection(), itertools.chain.from_iterable(digests.values()))
+        for name, each in digests.items():
+            if buried.isdisjoint(each):
+                return name
+    raise AssertionError
 
 
 def add(

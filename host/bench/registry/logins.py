@@ -2,12 +2,13 @@
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from sqlalchemy import Connection, case, literal_column, select
 from sqlalchemy.orm import Session
 
+from bench.contract import broker_topics
 from bench.contract.credentials import CredentialsType
 from bench.registry import credentials, device_keys
 from bench.registry.audit import Subject
@@ -48,6 +49,8 @@ class DeviceLogin(KnownDevice):
     is_decommissioned: bool = False
     """True if it is let in for nothing but the order to wipe itself."""
     profile_name: str = field(default="", compare=False)
+    topics: str = field(default=broker_topics.PATTERN, compare=False)
+    """The pattern of its topics at a broker; known of a device that was found by its name."""
 
     @classmethod
     def of_row(cls, row: Any) -> Self:
@@ -95,7 +98,7 @@ _LOGINS = (
     .where(Device.deactivated_ms.is_(None))
 )
 _FOUND = Lookup(_LOGINS, Credentials.lookup)
-_NAMED = Lookup(_LOGINS.add_columns(Credentials.sealed), Credentials.lookup)
+_NAMED = Lookup(_LOGINS.add_columns(Credentials.sealed, Profile.template), Credentials.lookup)
 _BY_KEY = Lookup(
     _LOGINS.add_columns(DeviceKey.lookup.label("key"), DeviceKey.proof.label("key_proof")).join(
         DeviceKey, DeviceKey.device_id == Device.id
@@ -157,7 +160,9 @@ def _meant(secret_box: SecretBox, login: MqttLogin, wanted: dict[str, str], rows
         kinds = (CredentialsType.MQTT_BASIC, *([CredentialsType.ACCESS_TOKEN] if candidate == login.username else []))
         if row is not None and row.type in kinds:
             own = credentials.from_row(secret_box, row)  # raises for another device's
-            return DeviceLogin.of_row(row) if own.id == candidate else None
+            if own.id != candidate:
+                return None
+            return replace(DeviceLogin.of_row(row), topics=row.template.get("topics", broker_topics.PATTERN))
     return None
 
 

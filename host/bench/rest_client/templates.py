@@ -1,5 +1,6 @@
 """Templates of profiles, and devices' fields: what bench serve keeps of them, and no ThingsBoard."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from bench.contract import templates
@@ -32,9 +33,9 @@ class Templates(Lifecycle):
         except NotFound:
             return None
 
-    async def change_fields(self, device_id: str, changes: dict[str, Value | None]) -> dict[str, Any]:
+    async def change_fields(self, device_id: str, changes: Mapping[str, Value | None]) -> dict[str, Any]:
         """Change values that a device has of its own, and return what it has then; None removes a value."""
-        return await self._replace(f"device/{device_id}/fields", changes)
+        return await self._replace(f"device/{device_id}/fields", dict(changes))
 
     async def _replace(self, path: str, body: Any) -> dict[str, Any]:
         try:

@@ -7,7 +7,8 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy.orm import object_session
 
-from bench.registry import audit, broker_keys, devices, lifecycle, profiles
+from bench.contract import templates as contract
+from bench.registry import audit, broker_keys, devices, lifecycle, profiles, templates
 from bench.registry.provision_type import ProvisionType
 from bench.server.http.broker import questions
 from bench.server.limits import Rules
@@ -231,6 +232,44 @@ def test_name_is_one_level_of_a_topic_and_nobody_elses(as_broker, shared_server,
     raw = f"iot/default/{name}/cmd"
     assert not allows(as_broker, "subscribe", raw, **who)
     assert not allows(as_broker, "subscribe", f"iot/default/{level}/cmd")
+
+
+def test_topics_are_those_of_the_profiles_template_for_all_brokers(as_broker, shared_server):
+    profile = shared_server.new_profile(ProvisionType.DISABLED).name
+    names = [f"{profile}-1", f"{profile}-2"]
+    for each in names:
+        add_device(shared_server, each, client_id=each, username=each, password=PASSWORD, profile=profile)
+
+    def follow(pattern):
+        template = contract.parse({"topics": pattern})
+        return shared_server.query(
+            lambda registry: registry.write(
+                lambda session: templates.set_template(profiles.by_name(session, profile), template)
+            )
+        )
+
+    def may(name, topics):
+        who = {"username": name, "client_id": name}
+        return {
+            (action, topic)
+            for action, topic in product(("publish", "subscribe"), topics)
+            if allows(as_broker, action, topic, **who)
+        }
+
+    bases = ["iot/{type}", "hall-4/{type}/iot", "hall-4"]
+    topics = [
+        f"{base.format(type=profile)}/{device}/{each}"
+        for base, device, each in product(bases, [*names, NAME, "+", "#"], ("data", "status", "cmd"))
+    ]
+    for pattern, base in (("hall-4/{type}/{prefix}/{id}", bases[1]), ("hall-4/{id}", bases[2]), (None, bases[0])):
+        follow(pattern)  # a change holds from the next question on
+        for each in names:
+            own = f"{base.format(type=profile)}/{each}"
+            assert may(each, topics) == {
+                ("publish", f"{own}/data"),
+                ("publish", f"{own}/status"),
+                ("subscribe", f"{own}/cmd"),
+            }
 
 
 def test_rabbitmq_has_one_exchange_and_two_queues_for_a_device(as_broker):

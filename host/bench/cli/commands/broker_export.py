@@ -2,7 +2,7 @@
 
 import itertools
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from bench.cli.options.operator_session import with_server
 from bench.cli.render import progress, tables
 from bench.cli.render.tables import Json
 from bench.contract import broker_topics
+from bench.contract.templates import Template
 from bench.errors import UsageError
 from bench.rest_client import ThingsBoard, id_of, in_parallel
 
@@ -58,7 +59,11 @@ async def export(
         credentials = await in_parallel(
             found, lambda each: server.credentials(id_of(each)), lambda: on_progress(next(done), len(found))
         )
-    made = [mosquitto_files.account(device, own, prefix) for device, own in zip(found, credentials, strict=True)]
+    patterns = {each: await _pattern(server, each) for each in {_profile_id(device) for device in found}}
+    made = [
+        mosquitto_files.account(device, own, prefix, patterns[_profile_id(device)])
+        for device, own in zip(found, credentials, strict=True)
+    ]
     accounts = [each for each in made if isinstance(each, Account)]
     written = {
         passwords: firsts[0] + mosquitto_files.passwords(accounts) if passwords else "",
@@ -76,3 +81,12 @@ async def export(
     tables.echo(f"exported {len(accounts):,} devices: {how}")
     for name, why in left.items():
         tables.echo(f"  left out {name}: {why}")
+
+
+def _profile_id(device: dict[str, Any]) -> str:
+    return str(device["deviceProfileId"]["id"])
+
+
+async def _pattern(server: ThingsBoard, profile_id: str) -> str:
+    """Return the pattern of the topics of a profile's devices."""
+    return (await server.template(profile_id) or Template()).topics

@@ -105,7 +105,7 @@ async def create(
     if serial_number:
         await server.set_serial_number(id_of(device), serial_number)
     if values:
-        await server.change_fields(id_of(device), {**values})
+        await server.change_fields(id_of(device), values)
     tables.facts(await _view(server, device, show_secrets=False), as_json=as_json, done=f"created {name}")
 
 

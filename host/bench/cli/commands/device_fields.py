@@ -69,7 +69,7 @@ async def fields(
 
     A value of a field that the template does not have any more is hidden: it is back as soon as the field is.
     """
-    changes = _assignments("--set", assign)
+    changes = assignments("--set", assign)
     device_id = await server.device_id(name)
     found = await server.inherited(device_id)
     if found is None:
@@ -105,7 +105,7 @@ async def values_for(server: ThingsBoard, profile: str, assign: Sequence[str]) -
         Refused: They do not fit the profile's template, or lack a required field.
         NotFound: The server keeps no templates.
     """
-    written = _assignments("--field", assign)
+    written = assignments("--field", assign)
     found = await server.template(id_of(await server.profile(profile)))
     if found is None and written:
         raise NotFound(_ELSEWHERE)
@@ -119,7 +119,8 @@ def checked(template: Template, written: Mapping[str, str]) -> dict[str, Value]:
     return values
 
 
-def _assignments(option: str, texts: Sequence[str]) -> dict[str, str]:
+def assignments(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """Return the texts of an option by their names. Raises UsageError for one that has no value."""
     found: dict[str, str] = {}
     for each in texts:
         name, equals, value = each.partition("=")

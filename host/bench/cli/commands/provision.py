@@ -1,14 +1,15 @@
 """`bench provision`: many devices with their credentials, before their first boot."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import typer
 
+from bench.cli.commands import device_fields
 from bench.cli.options import common, operator_session
 from bench.cli.options.operator_session import SERVER_OPTIONS, ServerOptions
 from bench.cli.provision_output import CsvLayout, FileOutput, Format, JsonLayout, Output, Row, part_of, standard_output
@@ -16,6 +17,8 @@ from bench.cli.provision_rest import RestDevices
 from bench.cli.render import progress, tables
 from bench.cli.render.tables import Json
 from bench.contract.issued import IssuedCredentials, username
+from bench.contract.naming import NumberedNames
+from bench.contract.templates import Template, Value
 from bench.errors import UsageError
 from bench.registry import data_folder
 from bench.rest_client import ThingsBoard
@@ -29,36 +32,44 @@ class Devices(Protocol):
 
     batch: int
 
+    async def template(self) -> Template:
+        """Return the template of the profile."""
+
     async def highest(self, stem: str) -> int:
         """Return the highest number of the devices that are called STEM and digits."""
 
-    async def complete(self, rows: Sequence[Row]) -> list[Row]:
+    async def complete(self, rows: Sequence[Row], values: Mapping[str, Value]) -> list[Row]:
         """Make those devices that do not exist, and return the rows that are true then."""
 
-    async def add(self, rows: Sequence[Row], output: Output) -> None:
+    async def add(self, rows: Sequence[Row], output: Output, values: Mapping[str, Value]) -> None:
         """Make devices, except those whose names are taken; their rows are in the output first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """The devices to make: `{prefix}{type}-{NNN}`."""
+    """The devices to make, named after the pattern of their profile's template."""
 
     device_type: str
     prefix: str
     count: int
+    written: Mapping[str, str] = field(default_factory=dict)
+    """The texts of `--field`, by the names of the fields."""
+    naming: str = ""
+    values: Mapping[str, Value] = field(default_factory=dict)
+    """Their own values of the template's fields."""
 
     @property
-    def stem(self) -> str:
-        """The part of the names before the number."""
-        return f"{self.prefix}{self.device_type}-"
+    def names(self) -> NumberedNames:
+        """The devices' names."""
+        return NumberedNames(self.naming, self.device_type, self.prefix)
 
     def row(self, number: int) -> dict[str, str]:
         """Return a device with new secrets."""
-        name = f"{self.stem}{number:03}"
+        name = self.names.name(number)
         issued = IssuedCredentials.random(username(self.device_type, name))
         return {
             "device_id": name,
-            "name": f"{self.device_type} {number:03}",
+            "name": f"{self.device_type} {self.names.number(number)}",
             "device_type": self.device_type,
             "mqtt_username": issued.mqtt_username,
             "mqtt_password": issued.mqtt_password,
@@ -72,6 +83,7 @@ def provision(
     device_type: Annotated[str, typer.Argument(metavar="TYPE", help="The devices' profile.")],
     count: Annotated[int, typer.Option(min=1, max=_MOST, help="How many devices to make.")] = 1,
     prefix: Annotated[str, typer.Option(help="What their names begin with.")] = "",
+    assign: device_fields.FieldOption = [],  # noqa: B006
     output: Annotated[
         Path | None,
         typer.Option(help="The file to write, for its owner alone.", show_default="standard output"),
@@ -88,12 +100,13 @@ def provision(
 ) -> None:
     """Make devices with an MQTT password and an API key each, before their first boot.
 
-    The output has all secrets; API keys are shown nowhere else. The devices are called {prefix}{type}-{NNN}; the
-    numbers go on after those that are there. It works on the data folder, whether its server runs or not, and is safe
-    to interrupt: the same command goes on with FILE.part. With --url it asks any ThingsBoard, device by device, which
-    takes longer, and there are no API keys.
+    The output has all secrets; API keys are shown nowhere else. They are called {prefix}{type}-{NNN}, or as their
+    profile's template has it; the numbers go on after those that are there. It works on the data folder, whether its
+    server runs or not, and is safe to interrupt: the same command goes on with FILE.part. With --url it asks any
+    ThingsBoard, device by device, which takes longer, and there are no API keys.
     """
-    wanted = Wanted(device_type=device_type, prefix=prefix, count=count)
+    written = device_fields.assignments("--field", assign)
+    wanted = Wanted(device_type=device_type, prefix=prefix, count=count, written=written)
     _check(wanted)
     layout = CsvLayout() if form is Format.CSV else JsonLayout(device_type, count)
     if output is None:
@@ -125,7 +138,8 @@ def _check(wanted: Wanted) -> None:
     for what, text in (("TYPE", wanted.device_type), ("--prefix", wanted.prefix)):
         if not text.isprintable():
             raise UsageError(f"{what} has control characters: write it without")
-    if wanted.stem != wanted.stem.strip() or not wanted.device_type:
+    stem = wanted.names.stem
+    if stem != stem.lstrip() or not wanted.device_type:
         raise UsageError("TYPE is empty, or the names would begin with a space: write --prefix without one")
 
 
@@ -146,7 +160,8 @@ def _run(
             raise UsageError("--database goes with --data, not with --url: leave one of them out")
 
         async def over_rest(server: ThingsBoard) -> None:
-            await _make(RestDevices(server, wanted.device_type), wanted, output, on_progress)
+            devices = RestDevices(server, wanted.device_type)
+            await _make(devices, await _templated(devices, wanted), output, on_progress)
 
         operator_session.run_on_server(where, over_rest)
         return
@@ -154,9 +169,17 @@ def _run(
 
     async def make() -> None:
         async with _opened(where.data, database, wanted.device_type) as devices:
-            await _make(devices, wanted, output, on_progress)
+            await _make(devices, await _templated(devices, wanted), output, on_progress)
 
     asyncio.run(make())
+
+
+async def _templated(devices: Devices, wanted: Wanted) -> Wanted:
+    """Return the devices to make as their template has them. Raises Refused if the values of fields do not fit it."""
+    template = await devices.template()
+    found = replace(wanted, naming=template.naming, values=device_fields.checked(template, wanted.written))
+    _check(found)
+    return found
 
 
 @asynccontextmanager
@@ -172,10 +195,10 @@ async def _opened(data: Path, database: str, profile: str) -> AsyncIterator[Devi
 async def _make(devices: Devices, wanted: Wanted, output: Output, on_progress: Callable[[int, int], None]) -> None:
     """Make what is missing in the output, some devices at a time."""
     if output.recent:
-        output.keep(await devices.complete(output.recent))
-    number = await devices.highest(wanted.stem) + 1
+        output.keep(await devices.complete(output.recent, wanted.values))
+    number = await devices.highest(wanted.names.stem) + 1
     while left := wanted.count - output.written:
         on_progress(output.written, wanted.count)
         rows: list[dict[str, Any]] = [wanted.row(each) for each in range(number, number + min(left, devices.batch))]
-        await devices.add(rows, output)
+        await devices.add(rows, output, wanted.values)
         number += len(rows)

@@ -110,7 +110,7 @@ class BrokerAccess:
         """Return whether a device may publish to a topic, or subscribe to it."""
 
         def is_own(device: DeviceLogin) -> bool:
-            own = Topics.of(self.prefix, device.profile_name, device.name)
+            own = Topics.of(self.prefix, device.profile_name, device.name, device.topics)
             return topic in own.published if action is Action.PUBLISH else topic == own.commands
 
         return await self._decide(broker, login, source, is_own, action=action.value)

@@ -39,3 +39,15 @@ def test_each_call_replaces_the_credentials(shared_server, shared_operator):
         assert httpx.post(f"{http}/{own['api_key']}/telemetry", json={"t": 1}).status_code == status
     values = ok(shared_operator.get(f"/api/plugins/telemetry/DEVICE/{device['id']['id']}/values/timeseries"))
     assert values["t"][0]["value"] == "1"
+
+
+def test_topics_are_those_of_the_types_template(shared_operator):
+    profile = new_profile(shared_operator)
+    ok(shared_operator.post(f"/api/template/deviceProfile/{profile['id']['id']}", json={"topics": "hall/{id}"}))
+    device = new_device(shared_operator, deviceProfileId=profile["id"])
+    answer = ok(shared_operator.post(path(profile, device)))
+    assert answer["topics"] == {
+        "data": f"hall/{device['name']}/data",
+        "status": f"hall/{device['name']}/status",
+        "commands": f"hall/{device['name']}/cmd",
+    }

@@ -172,3 +172,50 @@ def test_guesses_are_counted(start_server):
             code = code_of(operator, new_device(operator)["id"]["id"])
             assert answers[-1] == user.post(CLAIM, json={"associationCode": code}).status_code == 429
             assert answers[:3] == [400, 400, 400]
+
+
+# --- templates
+
+
+@pytest.fixture
+def templated(shared_operator):
+    """A profile with a template, and its path."""
+    profile = new_profile(shared_operator)
+    template = {
+        "fields": {
+            "modelNumber": {"type": "text", "default": "WM-3000"},
+            "voltage": {"type": "number", "required": True},
+        },
+        "naming": "{type}/{NN}",
+    }
+    ok(shared_operator.post(f"/api/template/deviceProfile/{profile['id']['id']}", json=template))
+    return profile
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"voltage": None}, {"voltage": "230"}, {"voltage": 230, "modelNumber": 1}, {"voltage": {}}]
+)
+def test_device_without_what_its_template_requires_is_not_defined(shared_operator, account, templated, fields):
+    form = {"accountId": account, "deviceTemplateId": templated["id"]["id"], **fields}
+    refused(shared_operator.post("/api/v1/devices", json=form), 400, 31)
+    found = ok(shared_operator.get(f"/api/tenant/devices?pageSize=9&page=0&type={templated['name']}"))
+    assert found["data"] == []
+
+
+def test_device_inherits_fields_and_a_name_from_its_template(shared_operator, account, templated):
+    template = {"deviceTemplateId": templated["id"]["id"]}
+    for name_given, expected in (("", "01"), ("", "02"), (f"{templated['name']}/41", "41"), ("", "42")):
+        made = defined(shared_operator, account, **template, voltage=230, name=name_given or None, other="not a field")
+        assert made["name"] == f"{templated['name']}/{expected}"
+        assert (made["modelNumber"], made["voltage"], "other" in made) == ("WM-3000", 230, False)
+    found = ok(shared_operator.get(f"/api/template/device/{made['id']}"))["fields"]
+    assert (found["modelNumber"]["own"], found["voltage"]["own"]) == (False, True)
+
+
+def test_name_of_a_decommissioned_device_is_passed_over(shared_operator, account, templated):
+    template = {"deviceTemplateId": templated["id"]["id"], "voltage": 1}
+    for _ in range(2):
+        made = defined(shared_operator, account, **template)
+    ok(shared_operator.post(f"/api/lifecycle/device/{made['id']}/decommission"))
+    ok(shared_operator.delete(f"/api/device/{made['id']}"))
+    assert defined(shared_operator, account, **template)["name"] == f"{templated['name']}/03"

@@ -10,10 +10,11 @@ from bench.contract import issued
 from bench.contract.broker_topics import Topics
 from bench.contract.issued import IssuedCredentials
 from bench.errors import NotFound
-from bench.registry import devices, issuing, profiles
+from bench.registry import devices, issuing, profiles, templates
 from bench.registry.model import Device
 from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import AuthenticatedRoute, Operator
+from bench.server.http.operator.schemas.templates import TopicsJson
 from bench.server.presence import SessionEnd
 
 router = ApiRouter(AuthenticatedRoute, "Django DeviceHub")
@@ -28,16 +29,10 @@ class DeviceHubCredentials(BaseModel):
     api_key: str = Field(description="In the place of an access token over HTTP. It cannot be read again.")
 
 
-class DeviceHubTopics(BaseModel):
-    data: str = Field(examples=["iot/press/press-001/data"])
-    status: str
-    commands: str
-
-
 class DeviceHubAnswer(BaseModel):
     device_id: str
     credentials: DeviceHubCredentials
-    topics: DeviceHubTopics
+    topics: TopicsJson
 
 
 @router.post(
@@ -45,18 +40,20 @@ class DeviceHubAnswer(BaseModel):
     summary="Give a device other credentials: the old ones are worth nothing then",
 )
 async def provision(device_type: _Type, device_name: _Name, caller: Operator, request: Request) -> DeviceHubAnswer:
-    def change(session: Session) -> tuple[Device, IssuedCredentials]:
+    prefix: str = request.app.state.topic_prefix
+
+    def change(session: Session) -> tuple[Device, tuple[IssuedCredentials, Topics]]:
         profile, device = profiles.by_name(session, device_type), devices.by_name(session, device_name)
         if device.profile_id != profile.id:
             raise NotFound(f"no device {device_name} of {device_type}")
-        return device, issuing.issue(session, device, issued.username(device_type, device_name))
+        topics = templates.topics(prefix, profile.name, device.name, profile.template)
+        return device, (issuing.issue(session, device, issued.username(device_type, device_name)), topics)
 
-    made = await caller.change("device.credentials_updated", device_name, change)
+    made, topics = await caller.change("device.credentials_updated", device_name, change)
     device = await caller.read(devices.by_name, device_name)
     caller.api.presence.notify_session_end(device.id, SessionEnd.CREDENTIALS_CHANGED)
-    topics = Topics.of(request.app.state.topic_prefix, device_type, device_name)
     return DeviceHubAnswer(
         device_id=device_name,
         credentials=DeviceHubCredentials(**vars(made)),
-        topics=DeviceHubTopics(data=topics.data, status=topics.status, commands=topics.commands),
+        topics=TopicsJson(**vars(topics)),
     )

@@ -3,11 +3,13 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from sqlalchemy.orm import Session
 
+from bench.contract.naming import NumberedNames
+from bench.contract.templates import Template, effective
 from bench.errors import Refused
-from bench.registry import associations, customers, devices, issuing, lifecycle, names, profiles
+from bench.registry import associations, customers, devices, issuing, lifecycle, names, profiles, templates
 from bench.registry.associations import InvalidCode
 from bench.registry.model import Device
 from bench.server import accounts
@@ -26,15 +28,21 @@ CODE_LIMIT = 64
 
 
 class XivelyDeviceForm(ThingsBoardModel):
-    """A device to be defined."""
+    """A device to be defined. Fields of its template come beside these, as Xively has them."""
+
+    model_config = ConfigDict(extra="allow")
 
     account_id: _AccountId
     device_template_id: UUID | None = Field(default=None, description="Its profile; otherwise the default one.")
     serial_number: Text | None = Field(default=None, description="The maker's own: it may repeat.")
-    name: Text | None = Field(default=None, description="Its id unless given.")
+    name: Text | None = Field(default=None, description="Unless given, after its template's pattern, or its id.")
 
 
 class XivelyDevice(ThingsBoardModel):
+    """A device, with the values of its template's fields beside these."""
+
+    model_config = ConfigDict(extra="allow")
+
     id: UUID
     account_id: UUID
     device_template_id: UUID
@@ -95,13 +103,20 @@ async def define(form: XivelyDeviceForm, caller: Operator) -> XivelyDeviceAnswer
     _check_account(caller, form.account_id)
 
     def change(session: Session) -> tuple[Device, XivelyDevice]:
-        template = form.device_template_id
-        profile = profiles.get(session, template) if template else profiles.default(session)
-        name = form.name or names.random_text()
-        device = devices.create(session, name, profile, serial_number=form.serial_number)
-        if not form.name:
+        found = form.device_template_id
+        profile = profiles.get(session, found) if found else profiles.default(session)
+        template = templates.of_profile(profile)
+        given = {name: value for name, value in (form.model_extra or {}).items() if name in template.fields}
+        fields = templates.of_new_device(template, {name: each for name, each in given.items() if each is not None})
+        name = form.name
+        if not name and template.naming:
+            name = issuing.next_name(session, NumberedNames(template.naming, profile.name))
+        device = devices.create(
+            session, name or names.random_text(), profile, serial_number=form.serial_number, fields=fields
+        )
+        if not name:
             devices.rename(session, device, str(device.id))
-        return device, _json(caller, device)
+        return device, _json(caller, template, device)
 
     return XivelyDeviceAnswer(device=await caller.change("device.added", form.name or "", change))
 
@@ -160,8 +175,9 @@ def _check_account(caller: Caller, account_id: UUID) -> None:
         raise Refused("accountId is not this account's: it is the tenantId of GET /api/auth/user")
 
 
-def _json(caller: Caller, device: Device) -> XivelyDevice:
+def _json(caller: Caller, template: Template, device: Device) -> XivelyDevice:
     return XivelyDevice(
+        **effective(template, templates.own(device)),
         id=device.id,
         account_id=caller.tenant.id,
         device_template_id=device.profile_id,
