@@ -138,3 +138,54 @@ def test_export_for_mosquitto_has_the_templates_topics(data, tmp_path):
     assert "topic read plant/press/press-1/cmd\n" in acl
     assert "topic write iot/lathe/lathe-1/data\n" in acl
     assert "iot/press" not in acl
+
+
+def test_import_has_columns_of_fields_and_sends_nothing_that_does_not_fit(data, tmp_path):
+    file = tmp_path / "press.csv"
+
+    def load(*lines):
+        file.write_text("\n".join(["NAME,TYPE,FIELD.color,FIELD.voltage", *lines, ""]))
+        done = bench("import", file, "--json", *data)
+        return done.returncode, json.loads(done.stdout)
+
+    code, found = load("a,press,,230", "b,press,,", "c,press,,high", "d,press,a\u0085b,1", "e,,,")
+    assert code == 2
+    assert [each.partition(", ")[0] for each in found["errors"]] == [
+        "Line 3: its profile requires the field voltage: give it a value",
+        "Line 4: the field voltage takes a number: a whole one of at most 9,007,199,254,740,992",
+        "Line 5: the field color takes text of at most 1,024 characters",
+        "Line 6: its profile requires the field voltage: give it a value",  # of the default profile, which is press
+    ]
+    assert printed("device", "list", *data) == []
+    assert load("a,press,,230", "b,press,blue,1.5")[1]["created"] == ["a", "b"]
+    assert load("a,press,,230", "b,press,blue,1.5")[1]["same"] == ["a", "b"]
+    assert load("a,press,green,", "b,press,blue,1.5")[1]["updated"] == ["a"]
+    file.write_text("NAME,FIELD.color\na,1\n")  # a known device keeps its profile
+    (line,) = printed("import", file, "--dry-run", *data)["lines"]
+    assert (line["effect"], line["changes"]) == ("changed", ['color "green" -> "1"'])
+    file.write_text("NAME,FIELD.colour\na,1\n")
+    found = bench("import", file, "--json", *data)
+    assert (found.returncode, json.loads(found.stdout)["errors"]) == (
+        2,
+        ["Line 2: its profile has no field colour: it has color, voltage"],
+    )
+    assert printed("device", "list", "--field", "color=green", *data)[0]["color"] == "green"
+
+
+def test_devices_are_listed_by_their_fields(data):
+    for name, values in (("a", ("voltage=1",)), ("b", ("voltage=2", "color=blue")), ("c", ("voltage=2",))):
+        options = [word for each in values for word in ("--field", each)]
+        assert bench("device", "create", name, "--profile", "press", *options, *data).returncode == 0
+
+    def listed(*having):
+        options = [word for each in having for word in ("--field", each)]
+        return [each["name"] for each in printed("device", "list", *options, *data)]
+
+    assert [listed("color=red"), listed("voltage=2"), listed("voltage=2", "color=red"), listed("color=x")] == [
+        ["a", "c"],
+        ["b", "c"],
+        ["c"],
+        [],
+    ]
+    refused(2, "write NAME=VALUE", "device", "list", "--field", "color", *data)
+    refused(1, "have no field field.a b", "device", "list", "--field", "a b=1", *data)

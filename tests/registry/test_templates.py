@@ -8,6 +8,8 @@ from bench.contract import templates as contract
 from bench.contract.naming import NumberedNames
 from bench.errors import Refused
 from bench.registry import devices, issuing, profiles, templates
+from bench.registry.device_query import Key
+from bench.registry.devices import DevicePageQuery
 from bench.registry.registry import Registry
 from tests.support import registries
 from tests.support.servers import on_both_databases
@@ -127,3 +129,41 @@ def test_devices_that_many_define_at_once_have_names_of_their_own(tmp_path, data
             await registry.close()
 
     asyncio.run(scenario())
+
+
+def test_devices_are_found_by_values_of_their_own_and_defaults_and_by_no_hidden_ones(tmp_path, database):
+    def found(session, name, predicate):
+        key = Key("ENTITY_FIELD", f"field.{name}")
+        wanted = DevicePageQuery(size=10, conditions=[predicate(key)], order=key.order)
+        return [device.name for device, _, _ in devices.page(session, wanted)[0]]
+
+    async def scenario():
+        registry = await opened(tmp_path, database)
+        try:
+            color = 'r"\u00e9\U0001f534'
+
+            async def having(value, name="color"):
+                by = lambda key: key.string("EQUAL", value, ignore_case=False)  # noqa: E731
+                return await registry.read(found, name, by)
+
+            await registry.write(change, "press-1", color="true", on=False, f0=-1.5, f1=10)
+            await registry.write(change, "press-2", f0=2, f1=9)
+            assert await having(color) == ["press-2"]
+            assert await having("true") == ["press-1"]
+            assert await having("-1.5", "f0") == ["press-1"]
+            assert await having("", "f2") == []
+            assert await registry.read(found, "on", lambda key: key.truth("EQUAL", True)) == ["press-2"]
+            assert await registry.read(found, "on", lambda key: key.truth("EQUAL", False)) == ["press-1"]
+            assert await registry.read(found, "f0", lambda key: key.number("GREATER", -2)) == ["press-1", "press-2"]
+            assert await registry.read(found, "f1", lambda key: key.number("GREATER", -2)) == ["press-2", "press-1"]
+            assert await having("red", "no-such-field") == []
+            await registry.write(set_template, contract.parse({"fields": {"color": {"type": "boolean"}}}))
+            assert await having("true") == []  # the text of that name is hidden
+            assert await having(color) == []
+        finally:
+            await registry.close()
+
+    asyncio.run(scenario())
+    for name in ("a.b", "", "'", "x" * 65, "name"):
+        with pytest.raises(KeyError):
+            Key("ENTITY_FIELD", f"field.{name}")

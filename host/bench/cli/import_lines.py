@@ -21,11 +21,13 @@ from bench.registry.credentials import DeviceCredentials
 from bench.registry.import_cells import ImportColumn, ImportLine
 from bench.server import json_reader
 
-# ThingsBoard's column types; any other head is the name of a server attribute.
+# ThingsBoard's column types, and one of our own; any other head but FIELD.NAME is the name of a server attribute.
 _TYPES = (
     *("NAME", "TYPE", "LABEL", "ACCESS_TOKEN", "X509", "MQTT_CLIENT_ID", "MQTT_USER_NAME", "MQTT_PASSWORD"),
     *("IS_GATEWAY", "DESCRIPTION", "SERIAL_NUMBER"),
 )
+FIELD = "FIELD."
+"""What the name of a column of a template's field begins with."""
 _KINDS = (("X509",), ("MQTT_CLIENT_ID", "MQTT_USER_NAME", "MQTT_PASSWORD"), ("ACCESS_TOKEN",))
 _ATTRIBUTE = "SERVER_ATTRIBUTE"
 # A number as it is shown again: nothing of it is lost.
@@ -72,7 +74,10 @@ def columns(head: Row, file: str) -> list[ImportColumn]:
 
 def _column(head: str) -> ImportColumn:
     kind = head.upper().replace(" ", "_")
-    return ImportColumn(kind) if kind in _TYPES else ImportColumn(_ATTRIBUTE, head)
+    if kind in _TYPES:
+        return ImportColumn(kind)
+    name = head[len(FIELD) :]
+    return ImportColumn(import_cells.FIELD, name) if head.startswith(FIELD) and name else ImportColumn(_ATTRIBUTE, head)
 
 
 def read(found: Table, meaning: Sequence[ImportColumn]) -> list[FileLine]:

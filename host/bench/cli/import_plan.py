@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from bench.cli.import_fields import ImportFields
 from bench.cli.import_lines import FileLine
 from bench.contract.credentials import CredentialsType
 from bench.errors import NotFound
@@ -32,16 +33,19 @@ class PlannedLine:
 
 
 async def plan(server: ThingsBoard, lines: Sequence[FileLine]) -> list[PlannedLine]:
-    """Compare lines with the devices on a server."""
-    return await in_parallel(lines, lambda each: _planned(server, each))
+    """Compare lines with the devices on a server; those that their profiles' templates refuse have a problem then."""
+    fields = await ImportFields.of(server, lines)
+    return await in_parallel(lines, lambda each: _planned(server, fields, each))
 
 
-async def _planned(server: ThingsBoard, each: FileLine) -> PlannedLine:
+async def _planned(server: ThingsBoard, fields: ImportFields, each: FileLine) -> PlannedLine:
     try:
         device = await server.device(each.name)
     except NotFound:
+        fields.check_new(each)
         return PlannedLine(each, Effect.NEW)
     changes = list(_described(device, each.line.fields))
+    changes += await fields.changes(server, device, each)
     if serial_number := each.line.fields.get("SERIAL_NUMBER"):
         old = (await server.lifecycle(id_of(device)) or {}).get("serialNumber")
         changes += [f"serial number {json.dumps(old)} -> {json.dumps(serial_number)}"] if old != serial_number else []

@@ -143,6 +143,12 @@ class Template:
         """Return values of fields that are written as texts. Raises Refused."""
         return {name: self.field_of(name).read(name, text) for name, text in texts.items()}
 
+    def read_new(self, texts: Mapping[str, str]) -> dict[str, Value]:
+        """Return the values of a new device that are written as texts. Raises Refused, also for what is missing."""
+        values = self.read(texts)
+        self.check_complete(values)
+        return values
+
 
 def effective(template: Template, own: Mapping[str, Value]) -> dict[str, Value | None]:
     """Return the values of all fields: a device's own, or else the defaults; None where there is neither."""
@@ -171,6 +177,11 @@ def changed(template: Template, own: Mapping[str, Value], changes: Mapping[str, 
     return found
 
 
+def is_name(text: str) -> bool:
+    """Return whether a field may have this name."""
+    return _NAME.fullmatch(text) is not None and text not in _RESERVED
+
+
 def parse(found: object) -> Template:
     """Return the template that a client or a file describes.
 
@@ -190,7 +201,7 @@ def parse(found: object) -> Template:
 
 
 def _field(name: str, found: object) -> Field:
-    if not _NAME.fullmatch(name) or name in _RESERVED:
+    if not is_name(name):
         raise Refused(
             f"not a name of a field: {name[:80]!r}; write 1 to 64 letters, digits, _ and -, but none of "
             + ", ".join(_RESERVED)

@@ -7,9 +7,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, ScalarSelect, and_, case, cast, func, literal, not_, select
+from sqlalchemy import ColumnElement, Float, and_, case, cast, func, literal, not_, select
 
-from bench.registry import lifecycle
+from bench.registry import lifecycle, templates
 from bench.registry.model import (
     CLIENT_SCOPE,
     SERVER_SCOPE,
@@ -35,6 +35,8 @@ FIELDS: Mapping[str, Any] = {
 }
 """The fields of a device that can be compared, and sorted by. All but the first are text; the last four are not
 ThingsBoard's."""
+CUSTOM = "field."
+"""What the names of fields of templates begin with beside these."""
 SCOPES = {"CLIENT_ATTRIBUTE": CLIENT_SCOPE, "SHARED_ATTRIBUTE": SHARED_SCOPE, "SERVER_ATTRIBUTE": SERVER_SCOPE}
 KINDS = {scope: kind for kind, scope in SCOPES.items()}
 _ANY_SCOPE = "ATTRIBUTE"
@@ -69,7 +71,8 @@ class Key:
     """
 
     def __init__(self, kind: str, name: str) -> None:
-        self._field = FIELDS[name] if kind == "ENTITY_FIELD" else None
+        custom = name.startswith(CUSTOM)
+        self._field = FIELDS[name] if kind == "ENTITY_FIELD" and not custom else None
         self._value = None if self._field is not None else _value(kind, name)
 
     @property
@@ -115,7 +118,9 @@ class Key:
         return and_(value.in_(["true", "false"]), value != expected)
 
 
-def _value(kind: str, name: str) -> ScalarSelect[Any]:
+def _value(kind: str, name: str) -> Any:
+    if kind == "ENTITY_FIELD":
+        return templates.value(name[len(CUSTOM) :])
     if kind == "TIME_SERIES":
         found = select(Telemetry.value).where(Telemetry.device_id == Device.id, Telemetry.key == name)
         return found.correlate(Device).scalar_subquery()

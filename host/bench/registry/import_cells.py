@@ -20,6 +20,8 @@ from bench.registry.credentials import DeviceCredentials, InvalidCredentials, Re
 
 _VALUES = ("SHARED_ATTRIBUTE", "SERVER_ATTRIBUTE", "TIMESERIES")
 """Types of columns whose cells are values; those of others are text."""
+FIELD = "FIELD"
+"""The type of columns of fields of templates, which is not ThingsBoard's: its key is the field's name."""
 _MQTT = ("MQTT_CLIENT_ID", "MQTT_USER_NAME", "MQTT_PASSWORD")
 # What devices cannot have here: another protocol's credentials and addresses, and what edges have.
 _FOREIGN = ("LWM2M_", "SNMP_", "ROUTING_KEY", "SECRET")
@@ -31,7 +33,7 @@ _LONG = range(-1 << 63, 1 << 63)
 
 @dataclass(frozen=True)
 class ImportColumn:
-    """A column: ThingsBoard's name for its type, and the attribute or series it is for."""
+    """A column: ThingsBoard's name for its type, and the attribute, series or field it is for."""
 
     type: str
     key: str = ""
@@ -44,6 +46,8 @@ class ImportLine:
     number: int
     fields: dict[str, str] = field(default_factory=dict, repr=False)
     values: dict[ImportColumn, Any] = field(default_factory=dict, repr=False)
+    custom: dict[str, str] = field(default_factory=dict, repr=False)
+    """Texts of fields of its profile's template, by their names."""
     error: str = ""
 
 
@@ -80,6 +84,8 @@ def line(number: int, row: Sequence[str], columns: Sequence[ImportColumn], relea
             continue
         if column.type in _VALUES:
             found.values[column] = value(cell, release)
+        elif column.type == FIELD:
+            found.custom[column.key] = cell
         else:
             found.fields[column.type] = cell
     return found

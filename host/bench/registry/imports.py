@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bench.registry import devices, import_cells, names, profiles, timeseries
+from bench.registry import devices, import_cells, names, profiles, templates, timeseries
 from bench.registry.clock import now_ms
 from bench.registry.import_cells import ImportColumn, ImportLine
 from bench.registry.model import SERVER_SCOPE, SHARED_SCOPE, Device
@@ -40,10 +40,15 @@ def store(session: Session, line: ImportLine, *, update: bool) -> ImportedDevice
     known = session.scalar(select(Device).where(Device.name == name))
     profile = profiles.find_or_create(session, kind) if kind else None
     if known is None:
-        device = devices.create(session, name, profile or profiles.default(session), own=own)
+        profile = profile or profiles.default(session)
+        template = templates.of_profile(profile)
+        fields = templates.of_new_device(template, template.read(line.custom))
+        device = devices.create(session, name, profile, own=own, fields=fields)
     else:
         device = known
         device.profile_id = profile.id if profile else known.profile_id
+        if line.custom:
+            templates.change_own(session, device, templates.of_device(session, device).read(line.custom))
         replaced = own is not None and devices.set_credentials(session, device.id, own)
     _describe(device, line.fields)
     session.flush()

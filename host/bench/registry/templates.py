@@ -6,14 +6,16 @@ as those of attributes are: so queries compare all of them in one way.
 """
 
 import json
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sqlalchemy import and_, case, func, select
 from sqlalchemy.orm import Session
 
 from bench.contract import broker_topics, templates
 from bench.contract.broker_topics import Topics
-from bench.contract.templates import Template, Value
+from bench.contract.templates import Template, Value, ValueType
 from bench.registry.model import Device, Profile
 
 
@@ -46,6 +48,33 @@ def topics(prefix: str, profile_name: str, name: str, stored: Mapping[str, Any])
         stored: The template of its profile, as it is stored.
     """
     return Topics.of(prefix, profile_name, name, stored.get("topics", broker_topics.PATTERN))
+
+
+def value(name: str) -> Any:
+    """Return the value of a field as SQL: JSON text, of rows of `device` and `profile`; NULL where there is none.
+
+    Raises:
+        KeyError: No field has such a name.
+    """
+    if not templates.is_name(name):
+        raise KeyError(name)
+    kind = Profile.template["fields", name, "type"].as_string()
+    default = Profile.template["fields", name, "default"].as_string()
+    text = Device.fields[name].as_string()
+    own_kind = case(
+        (func.substr(text, 1, 1) == '"', ValueType.TEXT.value),
+        (text.in_(["true", "false"]), ValueType.BOOLEAN.value),
+        else_=ValueType.NUMBER.value,
+    )
+    return case((and_(text.is_not(None), own_kind == kind), text), else_=default)
+
+
+def values(session: Session, device_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, dict[str, Value | None]]:
+    """Return the values of all fields of devices."""
+    found = session.scalars(select(Device).where(Device.id.in_(device_ids))).all()
+    profiles = session.scalars(select(Profile).where(Profile.id.in_({each.profile_id for each in found})))
+    inherited = {each.id: of_profile(each) for each in profiles}
+    return {each.id: templates.effective(inherited[each.profile_id], own(each)) for each in found}
 
 
 def of_device(session: Session, device: Device) -> Template:

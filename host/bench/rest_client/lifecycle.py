@@ -47,13 +47,13 @@ class Lifecycle(Accounts):
         """Return the devices whose fields have these values, by name: their `name`, `type`, `createdTime` and FIELDS.
 
         Args:
-            wanted: Values, each by one of FIELDS.
+            wanted: Values, each by one of FIELDS, or by `field.NAME` of a template's field, which then comes with each.
             search: A text in their names.
 
         Raises:
             BenchError: The server has no such fields.
         """
-        columns = ("name", "type", "createdTime", *FIELDS)
+        columns = ("name", "type", "createdTime", *FIELDS, *(each for each in wanted if each not in FIELDS))
         found = await device_query.find(self, columns=columns, fields=wanted, search=search)
         if any(each[key] != value for each in found for key, value in wanted.items()):
             raise BenchError("this server keeps no life of devices: only bench serve does")

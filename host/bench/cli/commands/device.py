@@ -44,11 +44,18 @@ async def list_devices(
     state: device_life.StateOption = None,
     status: device_life.StatusOption = None,
     serial_number: device_life.SerialOption = "",
+    having: Annotated[
+        list[str],
+        typer.Option("--field", metavar="NAME=VALUE", help="Only devices with this value, their own or a default."),
+    ] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
-    """List the devices. Their state, status and serial number are bench serve's, and shown if one is asked for."""
-    if state or status or serial_number:
-        found = await device_life.rows(server, search, state, status, serial_number)
+    """List the devices. State, status, serial number and fields are bench serve's, and shown if one is asked for."""
+    fields = device_fields.assignments("--field", having)
+    if state or status or serial_number or fields:
+        found = await device_life.rows(
+            server, search, state=state, status=status, serial_number=serial_number, fields=fields
+        )
         tables.table(found, as_json=as_json, empty="No such devices.")
         return
     rows = [

@@ -1,6 +1,6 @@
 """`bench profile template` and `bench device fields`: what devices have by their profile, and of their own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -109,14 +109,7 @@ async def values_for(server: ThingsBoard, profile: str, assign: Sequence[str]) -
     found = await server.template(id_of(await server.profile(profile)))
     if found is None and written:
         raise NotFound(_ELSEWHERE)
-    return checked(found or Template(), written)
-
-
-def checked(template: Template, written: Mapping[str, str]) -> dict[str, Value]:
-    """Return values of a new device. Raises Refused if they do not fit a template, or lack a required field."""
-    values = template.read(written)
-    template.check_complete(values)
-    return values
+    return (found or Template()).read_new(written)
 
 
 def assignments(option: str, texts: Sequence[str]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """`bench device deactivate`, `activate`, `decommission` and `serial`; the options by which devices are found."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -35,15 +35,22 @@ Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="The devices
 
 
 async def rows(
-    server: ThingsBoard, search: str, state: State | None, status: Status | None, serial_number: str
+    server: ThingsBoard,
+    search: str,
+    *,
+    state: State | None,
+    status: Status | None,
+    serial_number: str,
+    fields: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """Return what a list shows of the devices that options ask for."""
+    custom = {f"field.{name}": value for name, value in fields.items()}
     wanted = {
         "access" if state in _ACCESS else "provisioningState": state,
         "connectivityStatus": status,
         "serialNumber": serial_number,
     }
-    found = await server.devices_with({key: str(value) for key, value in wanted.items() if value}, search)
+    found = await server.devices_with({**{key: str(value) for key, value in wanted.items() if value}, **custom}, search)
     return [
         {
             "name": each["name"],
@@ -52,6 +59,7 @@ async def rows(
             "state": each["provisioningState"],
             "access": each["access"],
             "status": each["connectivityStatus"],
+            **{name: each[f"field.{name}"] for name in fields},
             "created": tables.utc_time(int(each["createdTime"])),
         }
         for each in found

@@ -66,10 +66,10 @@ async def import_devices(
     """Make devices from a CSV file before their first boot, or update existing ones.
 
     One device a line. The header names the columns: NAME (required), TYPE (the profile), LABEL, ACCESS_TOKEN, X509,
-    MQTT_CLIENT_ID, MQTT_USER_NAME, MQTT_PASSWORD, IS_GATEWAY, DESCRIPTION, SERIAL_NUMBER (of bench serve alone), or the
-    name of a server attribute. Without a TYPE a new device gets the default profile, and a known one keeps its own. All
-    lines are checked first: nothing is sent if one of them cannot be imported as it is written. Lines of devices that
-    are as they say are not sent either.
+    MQTT_CLIENT_ID, MQTT_USER_NAME, MQTT_PASSWORD, IS_GATEWAY, DESCRIPTION, of bench serve alone SERIAL_NUMBER and
+    FIELD.color (a field of the profile's template), or the name of a server attribute. Without a TYPE a new device gets
+    the default profile, and a known one keeps its own. All lines are checked first: nothing is sent if one of them
+    cannot be imported as it is written. Lines of devices that are as they say are not sent either.
     """
     if len(delimiter) > 1:
         raise UsageError("--delimiter must be one character")
@@ -88,6 +88,7 @@ async def import_devices(
         _confirm(missing)
     with progress.waiting(f"comparing {len(lines):,} lines with what is there", quiet=as_json):
         planned = await import_plan.plan(server, lines)
+    _refuse(lines, str(file), as_json=as_json)
     if dry_run:
         _show_plan(planned, missing, as_json=as_json)
         return

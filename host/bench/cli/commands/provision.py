@@ -177,7 +177,7 @@ def _run(
 async def _templated(devices: Devices, wanted: Wanted) -> Wanted:
     """Return the devices to make as their template has them. Raises Refused if the values of fields do not fit it."""
     template = await devices.template()
-    found = replace(wanted, naming=template.naming, values=device_fields.checked(template, wanted.written))
+    found = replace(wanted, naming=template.naming, values=template.read_new(wanted.written))
     _check(found)
     return found
 

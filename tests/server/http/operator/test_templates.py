@@ -114,3 +114,54 @@ def test_thingsboards_clients_do_not_meet_a_template(shared_operator, profile, d
     ok(shared_operator.post("/api/deviceProfile", json={**before, "name": name("renamed")}))
     found = ok(shared_operator.get(of_profile(profile)))
     assert (found["fields"]["color"], found["topics"]) == ({**COLOR, "required": False}, TEMPLATE["topics"])
+
+
+def test_field_is_a_column_of_imports(shared_operator, profile):
+    one, other = name("one"), name("other")
+    columns = [{"type": "NAME"}, {"type": "TYPE"}, *({"type": "FIELD", "key": each} for each in ("color", "voltage"))]
+
+    def load(*lines):
+        text = "".join(f"{device},{profile['name']},{color},{voltage}\n" for device, color, voltage in lines)
+        mapping = {"columns": columns, "delimiter": ",", "update": True, "header": False}
+        return ok(shared_operator.post("/api/device/bulk_import", json={"file": text, "mapping": mapping}))
+
+    def shown(device):
+        found = ok(shared_operator.get("/api/tenant/devices", params={"deviceName": device}))
+        return values(shared_operator, found)
+
+    wrong = load((one, "", ""), (one, "red", "high"), (one, "a\x07", "1"))
+    assert [each.partition(": ")[2].partition(": ")[2] for each in wrong["errorsList"]] == [
+        "its profile requires the field voltage: give it a value",
+        "the field voltage takes a number: a whole one of at most 9,007,199,254,740,992, or with a point",
+        "the field color takes text of at most 1,024 characters, on one line",
+    ]
+    assert (wrong["created"], wrong["updated"]) == (0, 0)
+    assert load((one, "blue", "230"), (other, "", "1.5"))["created"] == 2
+    assert (shown(one), shown(other)) == ({"color": "blue", "voltage": 230}, {"color": "red", "voltage": 1.5})
+    assert load((one, "", "12"), (other, "007", ""))["updated"] == 2  # an empty cell changes nothing
+    assert (shown(one), shown(other)) == ({"color": "blue", "voltage": 12}, {"color": "007", "voltage": 1.5})
+    assert load((one, "", "high"))["errors"] == 1
+    assert shown(one)["voltage"] == 12
+
+
+def test_devices_are_found_by_fields_and_shown_with_them(shared_operator, profile, device):
+    ok(shared_operator.post(of_device(device, "/fields"), json={"voltage": 230}))
+    new_device(shared_operator, deviceProfileId=profile["id"])
+    key = {"type": "ENTITY_FIELD", "key": "field.voltage"}
+
+    def query(key, **predicate):
+        return {
+            "entityFilter": {"type": "deviceType", "deviceTypes": [profile["name"]], "deviceNameFilter": ""},
+            "keyFilters": [{"key": key, "predicate": predicate}],
+            "pageLink": {"pageSize": 10},
+            "entityFields": [{"type": "ENTITY_FIELD", "key": each} for each in ("name", "field.color", "field.none")],
+            "latestValues": [key],
+        }
+
+    wanted = query(key, type="NUMERIC", operation="GREATER", value={"defaultValue": 200})
+    (found,) = ok(shared_operator.post("/api/entitiesQuery/find", json=wanted))["data"]
+    shown = {name: each["value"] for name, each in found["latest"]["ENTITY_FIELD"].items()}
+    assert shown == {"name": device["name"], "field.color": "red", "field.none": "", "field.voltage": "230"}
+    assert ok(shared_operator.post("/api/entitiesQuery/count", json=wanted)) == 1
+    wrong = query({**key, "key": "field.a'b"}, type="STRING", operation="EQUAL", value={"defaultValue": ""})
+    refused(shared_operator.post("/api/entitiesQuery/find", json=wrong), 400, 31)

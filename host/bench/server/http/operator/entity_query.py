@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from bench.errors import Refused
-from bench.registry import device_query, devices, lifecycle
+from bench.registry import device_query, devices, lifecycle, templates
 from bench.registry.clock import now_ms
 from bench.registry.device_query import KINDS, Key
 from bench.registry.devices import DevicePageQuery
@@ -118,8 +118,12 @@ def _key(key: EntityKey) -> Key:
     try:
         return Key(key.type, key.key)
     except KeyError:
-        known = ", ".join(device_query.FIELDS)
+        known = ", ".join((*device_query.FIELDS, f"{device_query.CUSTOM}NAME"))
         raise Refused(f"Devices have no field {key.key} that can be compared: there are {known}!") from None
+
+
+def _is_custom(key: EntityKey) -> bool:
+    return key.type == _FIELD and key.key.startswith(device_query.CUSTOM)
 
 
 def _condition(wanted: KeyFilter) -> ColumnElement[bool]:
@@ -149,6 +153,12 @@ def latest_values(session: Session, ids: Sequence[UUID], query: DataQuery) -> di
         now = now_ms()
         statuses = lifecycle.statuses(session, ids)
         found = {(device_id, _FIELD, _STATUS): TsValue(ts=now, value=each) for device_id, each in statuses.items()}
+    if any(_is_custom(each) for each in (*query.entity_fields, *keys)):
+        now = now_ms()
+        for device_id, fields in templates.values(session, ids).items():
+            for name, shown in fields.items():
+                text = "" if shown is None else as_text(json.dumps(shown))
+                found[device_id, _FIELD, device_query.CUSTOM + name] = TsValue(ts=now, value=text)
     series = {each.key for each in keys if each.type == "TIME_SERIES"}
     names = {each.key for each in keys if each.type != "TIME_SERIES"}
     for row in session.scalars(select(Telemetry).where(Telemetry.device_id.in_(ids), Telemetry.key.in_(series))):

@@ -37,13 +37,14 @@ ColumnType = Literal[
     "DESCRIPTION",
     "ROUTING_KEY",
     "SECRET",
-    "SERIAL_NUMBER",  # not ThingsBoard's
+    "SERIAL_NUMBER",  # this one and the next are not ThingsBoard's
+    "FIELD",
 ]
 
 
 class Column(ThingsBoardModel):
     type: ColumnType
-    key: str | None = Field(default=None, description="The name of the attribute or series.")
+    key: str | None = Field(default=None, description="The name of the attribute, series or field.")
 
 
 class Mapping(ThingsBoardModel):
