@@ -12,7 +12,17 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from bench.contract.credentials import CredentialsType
-from bench.registry import announcements, audit, credentials, lifecycle, names, patterns, provisioning, tombstones
+from bench.registry import (
+    announcements,
+    audit,
+    credentials,
+    lifecycle,
+    names,
+    packages,
+    patterns,
+    provisioning,
+    tombstones,
+)
 from bench.registry.announcements import Kind
 from bench.registry.audit import Origin, Subject
 from bench.registry.credentials import sha3
@@ -110,6 +120,8 @@ def _provision(secret_box: SecretBox, connection: Connection, profile: Any, chai
         return ChainOutcome(Status.FAILURE, name)
     new, row = provisioning.new_device_rows(secret_box, name=name, profile_id=profile.id, own=leaf)
     provisioning.store(connection, [new], [row], [provisioning.provisioned_row(new["id"])])
+    if profile.firmware_id or profile.software_id:
+        packages.notify(connection, [new["id"]])
     return ChainOutcome(Status.SUCCESS, name)
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from bench import paths
 from bench.errors import BenchError
-from bench.registry.files import DATABASE_FILE, KEY_FILE, OPERATOR_FILE, TLS_FOLDER
+from bench.registry.files import DATABASE_FILE, KEY_FILE, OPERATOR_FILE, PACKAGES_FOLDER, TLS_FOLDER
 
 _OTHERS = 0o077
 _OTHERS_WRITE = 0o022
 _ROOT = 0
 # What the names of a server's files begin with: server.json and server.lock, too.
-_OURS = (KEY_FILE, DATABASE_FILE, OPERATOR_FILE, TLS_FOLDER, "server.")
+_OURS = (KEY_FILE, DATABASE_FILE, OPERATOR_FILE, TLS_FOLDER, PACKAGES_FOLDER, "server.")
 
 
 def secure(folder: Path) -> list[str]:
@@ -54,9 +54,10 @@ def secure(folder: Path) -> list[str]:
 
 
 def _contents(folder: Path) -> Iterator[Path]:
-    """Yield a server's files in a data folder, and its folder for TLS with the files in it."""
+    """Yield a server's files in a data folder, and its folders for TLS and for packages with the files in them."""
     yield from sorted(each for each in folder.iterdir() if each.name.startswith(_OURS))
-    yield from sorted((folder / TLS_FOLDER).glob("*"))
+    for each in (TLS_FOLDER, PACKAGES_FOLDER):
+        yield from sorted((folder / each).glob("*"))
 
 
 def _check_owner(path: Path, found: os.stat_result) -> None:

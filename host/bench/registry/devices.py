@@ -14,6 +14,7 @@ from bench.registry import (
     credentials,
     lifecycle,
     names,
+    packages,
     pages,
     provisioning,
     relations,
@@ -94,6 +95,8 @@ def create(
     session.flush()
     session.add(Credentials(**secret))
     session.flush()
+    if profile.firmware_id or profile.software_id:
+        packages.notify_devices(session, [device.id])
     return device
 
 

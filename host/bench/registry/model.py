@@ -8,7 +8,19 @@ and each `proof`, `password_hash` and API key's digest, is bound to its row: no 
 import uuid
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary, MetaData, Text, false, true
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    false,
+    true,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column, synonym
 
 from bench.registry.clock import now_ms
@@ -62,10 +74,42 @@ class Profile(Versioned, Detailed, Base):
     """True if a certificate chain may create a device."""
     transport_type: Mapped[str] = mapped_column(Text, default="DEFAULT")
     """The transport that its devices may log in over; DEFAULT is any."""
+    firmware_id: Mapped[uuid.UUID | None]
+    """This and the next: the packages of its devices, but for those that have their own."""
+    software_id: Mapped[uuid.UUID | None]
     is_default: Mapped[bool] = mapped_column(default=False)
     template: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
     """What its devices inherit (see `templates`)."""
     created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
+
+
+class Package(Versioned, Base):
+    """Firmware or software that devices fetch (see `packages`). Title and version are unique together."""
+
+    __tablename__ = "package"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(Text)
+    """A `packages.Kind`."""
+    title: Mapped[str] = mapped_column(Text)
+    package_version: Mapped[str] = mapped_column(Text)
+    tag: Mapped[str | None] = mapped_column(Text)
+    profile_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("profile.id", ondelete="CASCADE"), index=True)
+    """The only profile whose devices may have it; None: any."""
+    url: Mapped[str | None] = mapped_column(Text)
+    """The place of its content, if that is elsewhere."""
+    additional_info: Mapped[Any] = mapped_column(JSON(none_as_null=True), nullable=True)
+    file_name: Mapped[str | None] = mapped_column(Text)
+    """This and the columns below: of its content, None until it is there."""
+    content_type: Mapped[str | None] = mapped_column(Text)
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    algorithm: Mapped[str | None] = mapped_column(Text)
+    checksum: Mapped[str | None] = mapped_column(Text)
+    digest: Mapped[str | None] = mapped_column(Text)
+    """SHA-256 in hex: the name of its file."""
+    created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
+
+    __table_args__ = (UniqueConstraint("title", "package_version"),)
 
 
 class Customer(Versioned, Detailed, Base):
@@ -145,6 +189,12 @@ class Device(Versioned, Detailed, Base):
     """The maker's own; two devices may have the same."""
     fields: Mapped[dict[str, str]] = mapped_column(JSON, server_default="{}")
     """Its own values of its profile's fields (see `templates`)."""
+    firmware_id: Mapped[uuid.UUID | None] = mapped_column(index=True)
+    """This and the next: the packages of its own, in the place of its profile's."""
+    software_id: Mapped[uuid.UUID | None] = mapped_column(index=True)
+    firmware_notified: Mapped[uuid.UUID | None]
+    """This and the next: the packages that it was told to have."""
+    software_notified: Mapped[uuid.UUID | None]
     is_online: Mapped[bool] = mapped_column(server_default=false())
     """True if it has a session, on whatever server, or was heard lately; stored some time later."""
     created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, select
 
 from bench.contract.names import trimmed
 from bench.contract.releases import Release
-from bench.registry import audit, credentials, device_secrets, lifecycle, names, tombstones
+from bench.registry import audit, credentials, device_secrets, lifecycle, names, packages, tombstones
 from bench.registry.audit import Origin, Subject
 from bench.registry.clock import now_ms
 from bench.registry.credentials import CredentialsRequest, DeviceCredentials, InvalidCredentials
@@ -31,7 +31,15 @@ PROVISION_STATE = "provisionState"
 _PROVISIONED = '"provisioned"'
 
 _PROFILES = Lookup(
-    select(Profile.id, Profile.provision_key, Profile.provision_type, Profile.sealed_secret), Profile.provision_key
+    select(
+        Profile.id,
+        Profile.provision_key,
+        Profile.provision_type,
+        Profile.sealed_secret,
+        Profile.firmware_id,
+        Profile.software_id,
+    ),
+    Profile.provision_key,
 )
 _DEVICES = Lookup(
     select(
@@ -186,6 +194,7 @@ class _Batch:
         self.new_devices: list[dict[str, Any]] = []
         self.new_credentials: list[dict[str, Any]] = []
         self.new_attributes: list[dict[str, Any]] = []
+        self.with_packages: list[uuid.UUID] = []
         self.proven: list[uuid.UUID] = []
 
     def load(self, batch: Sequence[_PreparedRequest]) -> None:
@@ -268,6 +277,8 @@ class _Batch:
         gateway = prepared.request.gateway and bool(prepared.request.secret)  # a proof does not cover it
         device, row = new_device_rows(self._secret_box, name=name, profile_id=profile.id, own=own, gateway=gateway)
         self.new_devices.append(device)
+        if profile.firmware_id or profile.software_id:
+            self.with_packages.append(device["id"])
         self.new_credentials.append(row)
         self.devices[name] = SimpleNamespace(**device)
         self.taken.add(row["lookup"])
@@ -310,6 +321,8 @@ def provision(
     batch.load(prepared)
     outcomes = [batch.decide(each) for each in prepared]
     store(connection, batch.new_devices, batch.new_credentials, batch.new_attributes)
+    if batch.with_packages:
+        packages.notify(connection, batch.with_packages)
     lifecycle.prove(connection, batch.proven)
     trail = [
         audit.entry(origin, what="provision", entity=batch.subject(each, outcome), result=outcome.status.value)

@@ -70,7 +70,8 @@ _ENTRIES = 1000
 class Registry:
     """A data folder's registry: opened by `await Registry.open(folder)`, closed by `await registry.close()`."""
 
-    def __init__(self, base: Database, secret_box: SecretBox, release: Release = NEWEST) -> None:
+    def __init__(self, folder: Path, base: Database, secret_box: SecretBox, release: Release = NEWEST) -> None:
+        self.folder = folder
         self.secret_box = secret_box
         self.changes = Changes()
         self.release = release
@@ -108,7 +109,7 @@ class Registry:
         had_key = key.exists()
         secret_box = SecretBox.from_folder(folder)
         try:
-            registry = cls(await database.connect(folder, database_url, secret_box), secret_box, release)
+            registry = cls(folder, await database.connect(folder, database_url, secret_box), secret_box, release)
             try:
                 await registry.write(_check_key)
             except BaseException:

@@ -72,7 +72,7 @@ def save_attributes(
 
 
 def save_telemetry(
-    room: DeviceRoom,
+    room: DeviceRoom | None,
     connection: Connection,
     items: Sequence[tuple[uuid.UUID, Sequence[tuple[int, str, Any]]]],
     of: Tables = DEVICES,

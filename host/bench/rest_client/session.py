@@ -1,9 +1,8 @@
 """Requests of one user to a server: the login, the errors, pages."""
 
 import asyncio
-import itertools
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 import httpx
@@ -16,9 +15,6 @@ from bench.text import printable
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-Page = tuple[list[dict[str, Any]], int]
-"""Some objects of a list, and the number of all that are in it."""
 
 LOGIN = "/api/auth/login"
 _RENEWAL = "/api/auth/token"
@@ -110,15 +106,14 @@ class Session:
 
     async def pages(self, path: str, **params: Any) -> list[dict[str, Any]]:
         """Return all of a list, page by page."""
-        return [each async for some, _ in self.each_page(path, **params) for each in some]
-
-    async def each_page(self, path: str, **params: Any) -> AsyncIterator[Page]:
-        """Yield all of a list, page by page."""
-        for number in itertools.count():
+        found: list[dict[str, Any]] = []
+        number = 0
+        while True:
             page = json_object(await self.get(path, pageSize=PAGE, page=number, **params))
-            yield json_objects(page["data"]), int(page["totalElements"])
+            found += json_objects(page["data"])
             if not page["hasNext"]:
-                return
+                return found
+            number += 1
 
     async def request(self, method: str, path: str, **content: Any) -> Any:
         """Send a request, with httpx's arguments for its content, and return the JSON of the answer."""

@@ -1,13 +1,13 @@
 """The bench's requests to a server, one method each."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
 from bench.errors import NotFound
 from bench.rest_client import connectivity
-from bench.rest_client.session import Declined, Page, id_of, json_object, json_objects
+from bench.rest_client.session import Declined, id_of, json_object, json_objects
 from bench.rest_client.templates import Templates
 
 _MS = 1000
@@ -106,11 +106,10 @@ class ThingsBoard(Templates):
         path = await self._path_of("devices")
         return await self.pages(path, textSearch=search, sortProperty="name", sortOrder="ASC")
 
-    async def device_infos(self, search: str = "", profile: str = "") -> AsyncIterator[Page]:
-        """Yield pages of the devices as `devices` has them, of one profile if it is named, with customers' titles."""
-        path, wanted = await self._path_of("deviceInfos"), {"textSearch": search, "type": profile}
-        async for page in self.each_page(path, **wanted, sortProperty="name", sortOrder="ASC"):
-            yield page
+    async def device_infos(self, search: str = "") -> list[dict[str, Any]]:
+        """Return all devices with the titles of their customers, by name, or those with this text in their names."""
+        path = await self._path_of("deviceInfos")
+        return await self.pages(path, textSearch=search, sortProperty="name", sortOrder="ASC")
 
     async def count_devices(self) -> int:
         """Return the number of devices."""

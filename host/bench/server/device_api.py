@@ -35,6 +35,7 @@ from bench.server.lateness import Lateness, LateStore
 from bench.server.limits import Limited, Limits
 from bench.server.metrics import ServerMetrics
 from bench.server.other_servers import OtherServers
+from bench.server.packages import Packages
 from bench.server.payloads import Payloads
 from bench.server.persistent_calls import PersistentCalls
 from bench.server.presence import AnswerUnreadable, Presence, SessionEnd
@@ -98,6 +99,7 @@ class DeviceApi:
         # A device reads one thing at a time: it may be all that it has, and there are few threads
         self._reading: WeakValueDictionary[uuid.UUID, asyncio.Lock] = WeakValueDictionary()
         self.activity = Activity(registry)
+        self.packages = Packages(registry, journal)
         self.late_store = LateStore(
             journal.failure, lambda device_id: self.presence.notify_session_end(device_id, SessionEnd.DELETED)
         )

@@ -157,15 +157,16 @@ class Server:
             self._note_certificate()
 
         self._note_certificate()
-        self._renewal = asyncio.create_task(
-            renewal.watch(
-                self.identity, lambda: _identity(options), use, self._journal, every_s=options.certificate_every_s
-            )
+        every_s = options.certificate_every_s
+        running = (
+            renewal.watch(self.identity, lambda: _identity(options), use, self._journal, every_s=every_s),
+            pruning.run(self.registry, options.retention, self._journal, self.metrics),
+            self.api.calls.run(),
+            self.api.packages.run(),
+            self.api.other_servers.run(),
+            self._end_at_broker(),
         )
-        self._pruning = asyncio.create_task(pruning.run(self.registry, options.retention, self._journal, self.metrics))
-        self._calls = asyncio.create_task(self.api.calls.run())
-        self._others = asyncio.create_task(self.api.other_servers.run())
-        self._cut_off = asyncio.create_task(self._end_at_broker())
+        self._tasks = [asyncio.create_task(each) for each in running]
         accept: dict[str, Accept] = {"mqtt": self._gateway.accept, "mqtts": self._gateway.accept}
         if proxies:
             accept = {name: self._behind_proxies(proxies, tls.pop(name, None)) for name in accept}
@@ -209,10 +210,9 @@ class Server:
         self._journal.write_rarely("failure", kind=type(error).__name__, where="asyncio")
 
     async def __aexit__(self, *_: object) -> None:
-        tasks = self._pruning, self._renewal, self._calls, self._others, self._cut_off
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         for listener in self._listeners:
             listener.close()
         for server in self._http.values():

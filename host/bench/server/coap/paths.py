@@ -1,11 +1,15 @@
 """Paths of the CoAP device API, by the rules of ThingsBoard's one resource `api/v1`."""
 
 import re
+from dataclasses import dataclass
 from enum import Enum
 
+from bench.registry.packages import Kind
 from bench.server.device_json import wanted_keys
 
 API = ("api", "v1")
+PACKAGES = {each.prefix: each for each in Kind}
+"""The paths of packages begin with these."""
 DISCOVERY = (".well-known", "core")
 # What ThingsBoard lists (RFC 6690), as far as it is here.
 RESOURCES = b"</.well-known/core>,</api>,</api/v1>;obs"
@@ -59,3 +63,23 @@ def queried_keys(query: tuple[str, ...]) -> tuple[list[str] | None, list[str] | 
     """Return the keys of client and shared attributes that a query names."""
     found = dict(parts for each in query if len(parts := each.split("=")) == 2)
     return wanted_keys(found.get("clientKeys"), found.get("sharedKeys"))
+
+
+@dataclass(frozen=True)
+class PackageQuery:
+    """The part of a package that a query names."""
+
+    title: str | None
+    version: str | None
+    size: int
+    chunk: int
+
+
+def package_query(query: tuple[str, ...]) -> PackageQuery | None:
+    """Return the part of a package that a query names; None if a number in it is not one."""
+    found = dict(parts for each in query if len(parts := each.split("=", 1)) == 2)
+    numbers = [found.get(name) or "0" for name in ("size", "chunk")]
+    if not all(_INTEGER.fullmatch(each) for each in numbers):
+        return None
+    size, chunk = map(int, numbers)
+    return PackageQuery(found.get("title"), found.get("version"), size, max(chunk, 0))

@@ -27,17 +27,20 @@ from bench.server.coap.blocks import BadBlock, BlockTransfers, Unfinished
 from bench.server.coap.paths import (
     API,
     DISCOVERY,
+    PACKAGES,
     RESOURCES,
     Feature,
     call_id,
     feature,
     is_device_s,
+    package_query,
     queried_keys,
     token,
 )
 from bench.server.coap.stack import Stack
 from bench.server.device_api import DeviceApi, Gone, Unanswered
 from bench.server.limits import Limited
+from bench.server.packages import ContentElsewhere, NoPackage
 from bench.server.presence import Call, Report, Stop
 
 _JSON, _LINKS, _TEXT = 50, 40, 0
@@ -68,6 +71,9 @@ _TRANSPORTS = ("DEFAULT", "COAP")
 # RFC 7967: no answer, of whatever class.
 _NO_RESPONSE = 0b11010
 
+
+# Bytes of one answer with a package's content: what is sent in blocks is in memory until then.
+PACKAGE_PART = 1 << 20
 
 # A payload, and who is told whether it is acknowledged.
 _Notification = tuple[bytes, Report | None]
@@ -206,6 +212,8 @@ class CoapServer:
             raise _CoapRefusal(codes.PROXYING_NOT_SUPPORTED if critical <= _PROXY else codes.BAD_OPTION)
         if path == DISCOVERY and request.code is codes.GET:
             return Message(code=codes.CONTENT, payload=RESOURCES, content_format=_LINKS)
+        if path and path[0] in PACKAGES and request.code is codes.GET:
+            return await self._package(path, request.opt.uri_query, source)
         if path[:2] != API:
             raise _CoapRefusal(codes.NOT_FOUND)
         if request.code is codes.GET:
@@ -259,6 +267,26 @@ class CoapServer:
                 raise _CoapRefusal(codes.BAD_REQUEST)
         return Message(code=codes.CREATED)
 
+    async def _package(self, path: tuple[str, ...], query: tuple[str, ...], source: Origin) -> Message:
+        """Answer with a package, or with a part of it; past the end with nothing at all, as upstream."""
+        if len(path) != len(("fw", "token")):
+            raise _CoapRefusal(codes.UNAUTHORIZED)
+        device, wanted = await self._login_with(path[1], source), package_query(query)
+        if wanted is None:
+            raise _CoapRefusal(codes.BAD_REQUEST)
+        try:
+            content = await self._api.packages.of_device(device.id, PACKAGES[path[0]])
+            if wanted.title not in {None, content.title} or wanted.version not in {None, content.version}:
+                raise _CoapRefusal(codes.BAD_REQUEST)
+            if max(wanted.size, 0) > PACKAGE_PART or (wanted.size <= 0 and content.size > PACKAGE_PART):
+                raise _CoapRefusal(codes.REQUEST_ENTITY_TOO_LARGE)
+            part = await self._api.packages.part(content, wanted.size, wanted.chunk)
+        except (NoPackage, ContentElsewhere):
+            raise _CoapRefusal(codes.NOT_FOUND) from None
+        if not part:
+            raise Unanswered
+        return Message(code=codes.CONTENT, payload=part)
+
     async def _call(self, device: DeviceLogin, body: bytes, source: Origin) -> Message:
         reply = await self._api.call(device, body, source)
         if reply is None:
@@ -267,7 +295,9 @@ class CoapServer:
         return _content(reply.payload)
 
     async def _login(self, path: tuple[str, ...], source: Origin) -> DeviceLogin:
-        credentials = token(path)
+        return await self._login_with(token(path), source)
+
+    async def _login_with(self, credentials: str | None, source: Origin) -> DeviceLogin:
         device = None if credentials is None else await self._api.token_login(credentials, source)
         if device is None:
             raise _CoapRefusal(codes.UNAUTHORIZED)

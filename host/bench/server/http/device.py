@@ -16,11 +16,13 @@ from starlette.routing import Route
 from bench.registry.audit import Origin
 from bench.registry.device_room import Full
 from bench.registry.logins import DeviceLogin
+from bench.registry.packages import Kind
 from bench.server import device_json, json_reader
 from bench.server.device_api import DeviceApi, Gone, Unanswered
-from bench.server.http import request_ids, tomcat
+from bench.server.http import packages, request_ids, tomcat
 from bench.server.http.error_responses import BAD_REQUEST, BODY_LIMIT, GENERAL, TOO_MANY, body_of, error
 from bench.server.http.polls import Polls, Settle
+from bench.server.packages import ContentElsewhere, NoPackage
 from bench.server.presence import Call, Delivery, SessionEnd, Stop
 
 # Milliseconds that a long poll waits by default.
@@ -48,8 +50,8 @@ def routes(api: DeviceApi, polls: Polls) -> list[Route]:
         _route("/{token}/claim", POST=device.claim),
         _route("/{token}/rpc", GET=_json_only(device.next_call), POST=device.call),
         _route("/{token}/rpc/{call_id}", POST=device.answer),
-        _route("/{token}/firmware", GET=device.package),
-        _route("/{token}/software", GET=device.package),
+        _route("/{token}/firmware", GET=device.firmware),
+        _route("/{token}/software", GET=device.software),
     ]
 
 
@@ -188,17 +190,32 @@ class _DeviceRoutes:
         call_id = _whole("requestId", request.path_params["call_id"], bits=32)
         return await self._with_body(request, answer, _RPC_LIMIT)
 
-    async def package(self, request: Request) -> Response:
-        """Answer for firmware or software, of which no device has any."""
+    async def firmware(self, request: Request) -> Response:
+        return await self._package(request, Kind.FIRMWARE)
+
+    async def software(self, request: Request) -> Response:
+        return await self._package(request, Kind.SOFTWARE)
+
+    async def _package(self, request: Request, kind: Kind) -> Response:
+        """Answer with a package, or with a part of it."""
         for name in ("title", "version"):
             if name not in request.query_params:
                 message = f"Required request parameter '{name}' for method parameter type String is not present"
                 return error(400, message, BAD_REQUEST)
-        for name in ("size", "chunk"):
-            _whole(name, request.query_params.get(name) or "0", bits=32)
+        size, number = (_whole(name, request.query_params.get(name) or "0", bits=32) for name in ("size", "chunk"))
+        wanted = tuple(request.query_params[name] for name in ("title", "version"))
 
-        async def find(_device: DeviceLogin, _body: bytes, _source: Origin) -> Response:
-            return Response(status_code=404)
+        async def find(device: DeviceLogin, _body: bytes, _source: Origin) -> Response:
+            try:
+                content = await self._api.packages.of_device(device.id, kind)
+                if (content.title, content.version) != wanted:
+                    return Response(status_code=400)
+                if size <= 0:
+                    return packages.content_response(content.path, content.file_name)
+                part = await self._api.packages.part(content, size, max(number, 0))
+            except (NoPackage, ContentElsewhere):
+                return Response(status_code=404)
+            return Response(part, media_type="application/octet-stream", headers=packages.headers(content.file_name))
 
         return await self._logged_in(request, await _body(request), find)
 

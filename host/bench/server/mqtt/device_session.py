@@ -2,7 +2,6 @@
 
 import asyncio
 
-from bench.mqtt import codec
 from bench.mqtt.codec import Connect, Packet, PacketType, Publish, ReasonCode, Simple, Subscribe
 from bench.registry.chains import Chain
 from bench.registry.device_room import Full
@@ -13,6 +12,7 @@ from bench.server.device_api import DeviceApi, Gone, Unanswered
 from bench.server.limits import Limited
 from bench.server.mqtt import topics
 from bench.server.mqtt.call_timeouts import CallTimeouts
+from bench.server.mqtt.chunk_requests import ChunkRefused, ChunkRequests
 from bench.server.mqtt.own_topics import STANDARD, OwnTopics
 from bench.server.mqtt.session import Handling, MqttSession, SessionLink
 from bench.server.mqtt.topics import TopicForm, TopicKind
@@ -32,6 +32,7 @@ class DeviceSession(MqttSession):
         "_attribute_form",
         "_call_form",
         "_calls",
+        "_chunks",
         "_settled_at",
         "_stop_attributes",
         "_stop_ending",
@@ -53,6 +54,7 @@ class DeviceSession(MqttSession):
         self._calls: Subscription | None = None
         self._acks: AwaitedAcks | None = None
         self._timeouts: CallTimeouts | None = None
+        self._chunks: ChunkRequests | None = None
         self._stop_ending = api.presence.listen_session_end(device.id, self._on_ending, device.shown)
         self._settled_at = asyncio.get_running_loop().time() + api.lateness.session_s
 
@@ -155,7 +157,7 @@ class DeviceSession(MqttSession):
             self._reject(packet)
             return
         if topic.kind is TopicKind.CHUNK_REQUEST:
-            self._refuse_chunk(packet, topic.rest)
+            await self._send_chunk(packet, topic.rest)
             return
         try:
             await self._dispatch(packet, topic)
@@ -232,14 +234,23 @@ class DeviceSession(MqttSession):
         else:
             super()._reject(packet)
 
-    def _refuse_chunk(self, packet: Publish, number: str) -> None:
-        """Answer a request for part of a package: no device has one. No PUBACK, as ThingsBoard does."""
-        size = topics.parse_int32(packet.payload.decode(errors="replace")) if packet.payload else 0
-        if size is None or topics.parse_int32(number) is None:
+    async def _send_chunk(self, packet: Publish, request: str) -> None:
+        """Send a part of a package, after the PUBACK; without one tell why there is none, and close."""
+        kind, _, number = request.rsplit("/", 2)
+        size, at = topics.parse_int32(packet.payload.decode(errors="replace") or "0"), topics.parse_int32(number)
+        if size is None or at is None:
             self._link.close(ReasonCode.SERVER_SHUTTING_DOWN)
             return
-        self._publish(topics.PACKAGE_ERROR, b"PAYLOAD_TOO_LARGE" if size > codec.PACKET_LIMIT else b"NOT_FOUND")
-        self._link.close(ReasonCode.IMPLEMENTATION_SPECIFIC)
+        if self._chunks is None:
+            self._chunks = ChunkRequests(self._api, self.device.id)
+        try:
+            part = await self._chunks.part(request.removesuffix(f"/{number}"), size if packet.payload else None, at)
+        except ChunkRefused as refused:
+            self._publish(topics.PACKAGE_ERROR, refused.reason)
+            self._link.close(ReasonCode.IMPLEMENTATION_SPECIFIC)
+            return
+        self._acknowledge(packet)
+        self._publish(f"v2/{kind}/response/{request.split('/')[1]}/chunk/{number}", part)
 
 
 def _id(text: str, error: type[json_reader.PayloadError]) -> int:

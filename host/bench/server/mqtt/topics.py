@@ -20,7 +20,7 @@ GATEWAY_CLAIM = f"{_GATEWAY}/claim"
 _CLAIM = "v1/devices/me/claim"
 _PROTOBUF_CALL = "v2/r/req/p/"
 _ID = re.compile(r"[+-]?\d+")
-_CHUNK = re.compile(r"v2/[fs]w/request/\d+/chunk/(\d+)", re.ASCII)
+_CHUNK = re.compile(r"v2/(fw|sw)/request/(\d+)/chunk/(\d+)", re.ASCII)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ class ParsedTopic:
     kind: TopicKind
     form: TopicForm = LONG
     rest: str = ""
-    """The id, or the number of a chunk; not checked yet."""
+    """The id, not checked yet; of a chunk `fw/1/0`: the kind of package, the request's id, the chunk's number."""
 
 
 _PROTOBUF = ParsedTopic(TopicKind.PROTOBUF)
@@ -126,7 +126,7 @@ def parse(topic: str) -> ParsedTopic:
         if topic.startswith(prefix):
             return ParsedTopic(kind, form, topic[len(prefix) :])
     if chunk := _CHUNK.search(topic):  # anywhere, as upstream has it
-        return ParsedTopic(TopicKind.CHUNK_REQUEST, rest=chunk[1])
+        return ParsedTopic(TopicKind.CHUNK_REQUEST, rest="/".join(chunk.groups()))
     return OTHER
 
 

@@ -53,8 +53,14 @@ BAD = {
     "another default profile": {"name": "a", "default": True},
     "queue that is not there": {"name": "a", "defaultQueueName": "Slow"},
     **{
-        f"{field} that is not there": {"name": "a", field: {"entityType": "X", "id": str(ABSENT)}}
-        for field in ("defaultRuleChainId", "defaultDashboardId", "defaultEdgeRuleChainId", "firmwareId", "softwareId")
+        f"{field} that is not there": {"name": "a", field: {"entityType": kind, "id": str(ABSENT)}}
+        for field, kind in (
+            ("defaultRuleChainId", "X"),
+            ("defaultDashboardId", "X"),
+            ("defaultEdgeRuleChainId", "X"),
+            ("firmwareId", "OTA_PACKAGE"),
+            ("softwareId", "OTA_PACKAGE"),
+        )
     },
     "key too long": {"name": "a", "provisionDeviceKey": "x" * 256},
     "X.509 without certificate": {"name": "a", "provisionType": "X509_CERTIFICATE_CHAIN"},

@@ -20,12 +20,13 @@ from bench.server.http.operator.serializers import customer_id
 router = ApiRouter(AuthenticatedRoute, "audit")
 
 _INT64 = (1 << 63) - 1
-_KINDS = {**{word: kind for kind, word in entities.WORDS.items()}, "api_key": "API_KEY"}
+_KINDS = {**{word: kind for kind, word in entities.WORDS.items()}, "api_key": "API_KEY", "package": "OTA_PACKAGE"}
 # Where ThingsBoard has no action of its own, the nearest one.
 _WORDS = {
     "claimed": "ASSIGNED_TO_CUSTOMER",
     "claim": "UPDATED",
     "imported": "UPDATED",
+    "uploaded": "UPDATED",
     "rpc_deleted": "RPC_CALL",
     "activation_link": "CREDENTIALS_READ",
     "token": "LOGIN",

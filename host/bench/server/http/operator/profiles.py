@@ -8,10 +8,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bench.errors import Refused
-from bench.registry import names, profiles, timeseries
+from bench.registry import names, packages, profiles, timeseries
 from bench.registry.audit import Subject
 from bench.registry.batching import Outdated
 from bench.registry.model import Attribute, Profile, Telemetry
+from bench.registry.packages import Kind
 from bench.registry.pages import PageQuery
 from bench.registry.profiles import Strategy
 from bench.registry.provision_type import ProvisionType
@@ -29,7 +30,7 @@ from bench.server.http.operator.schemas.profiles import (
     ProfileJson,
     ProvisionConfiguration,
 )
-from bench.server.http.operator.serializers import profile_info, profile_json, with_defaults
+from bench.server.http.operator.serializers import id_in, profile_info, profile_json, with_defaults
 
 router = ApiRouter(AuthenticatedRoute, "device profiles")
 
@@ -39,8 +40,6 @@ _ELSEWHERE = {
     "default_rule_chain_id": "rule chain",
     "default_dashboard_id": "dashboard",
     "default_edge_rule_chain_id": "edge rule chain",
-    "firmware_id": "firmware",
-    "software_id": "software",
 }
 """What is not kept here, so that none exists."""
 _KEY_LIMIT = 255
@@ -61,7 +60,8 @@ async def save(form: ProfileForm, caller: Operator) -> ProfileJson:
             raise Failed("profileData with a transportConfiguration is missing")  # nothing would be left of the old
         _check(form, form.profile_data.alarms or [])
         strategy = _strategy(form, form.profile_data.provision_configuration)
-        fields = {"transport_type": form.transport_type, "details": _details(form)}
+        assigned = {"firmware_id": id_in(form.firmware_id), "software_id": id_in(form.software_id)}
+        fields = {"transport_type": form.transport_type, "details": _details(form), **assigned}
         if profile is None:
             profile = profiles.create(session, form.name or "", strategy, **fields)
         else:
@@ -70,12 +70,16 @@ async def save(form: ProfileForm, caller: Operator) -> ProfileJson:
             for column, value in {**fields, "name": form.name or ""}.items():
                 setattr(profile, column, value)
             profiles.configure(session, profile, strategy)
+        for kind, package_id in zip(Kind, assigned.values(), strict=True):
+            packages.check_assignable(session, kind, package_id, profile.id)
         if form.default and not profile.is_default:
             raise Refused("Another default device profile is present in scope of current tenant!")
         session.flush()
         return profile, _whole(caller, session, profile)
 
-    return await caller.change(f"profile.{'updated' if form.id else 'added'}", form.name or "", change)
+    saved = await caller.change(f"profile.{'updated' if form.id else 'added'}", form.name or "", change)
+    caller.api.packages.assigned()
+    return saved
 
 
 def _check(form: ProfileForm, alarms: Sequence[Alarm]) -> None:

@@ -10,12 +10,13 @@ from sqlalchemy.orm import Session
 from bench.contract.credentials import CredentialsType
 from bench.contract.names import trimmed
 from bench.errors import Refused
-from bench.registry import credentials, devices, names, profiles
+from bench.registry import credentials, devices, names, packages, profiles
 from bench.registry.audit import Subject
 from bench.registry.batching import Outdated
 from bench.registry.credentials import DeviceCredentials, InvalidCredentials
 from bench.registry.model import Credentials, Customer, Device, Profile
 from bench.registry.names import Naming
+from bench.registry.packages import Kind
 from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import SUCCESS, AnyAccount, AnyUser, AuthenticatedRoute, Caller, Operator
 from bench.server.http.operator.errors import Forbidden
@@ -88,14 +89,15 @@ def _save(
         raise Refused("Can't assign device to non-existent customer!")
     if caller.customer_id is not None and customer_id not in {None, caller.customer_id}:
         raise Forbidden  # ThingsBoard lets a customer's user hand a device to another customer
-    for kind, package in (("firmware", form.firmware_id), ("software", form.software_id)):
-        if package is not None:
-            raise Refused(f"Can't assign non-existent {kind}!")
+    assigned = {"firmware_id": id_in(form.firmware_id), "software_id": id_in(form.software_id)}
+    for kind, package_id in zip(Kind, assigned.values(), strict=True):
+        packages.check_assignable(session, kind, package_id, profile.id)
     name = trimmed(form.name or "")
     fields = {
         "label": form.label,
         "additional_info": form.additional_info,
         "customer_id": customer_id,
+        **assigned,
         "details": {"deviceData": form.device_data} if form.device_data not in ({}, None, DEVICE_DATA) else {},
     }
     if device is None:
@@ -104,7 +106,7 @@ def _save(
         devices.rename(session, device, name, naming)
         for column, value in {**fields, "profile_id": profile.id}.items():
             setattr(device, column, value)
-    session.flush()
+    packages.notify_devices(session, [device.id])
     return device, device_json(caller.tenant, (device, profile.name, None))
 
 

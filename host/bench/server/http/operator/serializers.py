@@ -38,6 +38,11 @@ def customer_id(value: uuid.UUID | None) -> Id:
     return Id(entity_type="CUSTOMER", id=value or NOBODY)
 
 
+def package_id(value: uuid.UUID | None) -> Id | None:
+    """Return a package's id, None for none."""
+    return None if value is None else Id(entity_type="OTA_PACKAGE", id=value)
+
+
 def id_in(value: Id | None) -> uuid.UUID | None:
     """Return the id that a client sent, None for none and for the one that stands for nobody."""
     return None if value is None or value.id == NOBODY else value.id
@@ -125,6 +130,8 @@ def _device_fields(tenant: Id, device: Device, profile_name: str) -> dict[str, A
         "type": profile_name,
         "label": device.label,
         "device_profile_id": Id(entity_type="DEVICE_PROFILE", id=device.profile_id),
+        "firmware_id": package_id(device.firmware_id),
+        "software_id": package_id(device.software_id),
         "device_data": {**DEVICE_DATA, **device.details.get("deviceData", {})},
         "version": device.version,
         "additional_info": device.additional_info,
@@ -193,6 +200,8 @@ def profile_json(tenant: Id, profile: Profile, secret: str | None) -> ProfileJso
             "profileData": {**data, "provisionConfiguration": provision},
             "default": profile.is_default,
             "version": profile.version,
+            "firmwareId": package_id(profile.firmware_id),
+            "softwareId": package_id(profile.software_id),
         }
     )
 

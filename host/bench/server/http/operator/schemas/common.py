@@ -66,6 +66,7 @@ DeviceRef = Annotated[Id, _id_of("DEVICE")]
 ProfileRef = Annotated[Id, _id_of("DEVICE_PROFILE")]
 CustomerRef = Annotated[Id, _id_of("CUSTOMER")]
 UserRef = Annotated[Id, _id_of("USER")]
+PackageRef = Annotated[Id, _id_of("OTA_PACKAGE")]
 ApiKeyRef = Annotated[Id, _id_of("API_KEY")]
 
 Version = Annotated[

@@ -10,6 +10,7 @@ from bench.server.http.operator.schemas.common import (
     Id,
     Json,
     Milliseconds,
+    PackageRef,
     ProfileRef,
     Text,
     ThingsBoardModel,
@@ -29,8 +30,8 @@ class DeviceForm(ThingsBoardModel):
     label: Text | None = None
     device_profile_id: ProfileRef | None = None
     device_data: dict[str, Json] | None = None
-    firmware_id: Json = None
-    software_id: Json = None
+    firmware_id: PackageRef | None = Field(default=None, description="Its own, in the place of its profile's.")
+    software_id: PackageRef | None = None
     additional_info: Json = None
     version: Version = None
 
@@ -47,8 +48,8 @@ class DeviceJson(ThingsBoardModel):
     label: str | None
     device_profile_id: Id
     device_data: dict[str, Json] = Field(default=DEVICE_DATA)
-    firmware_id: Json = None
-    software_id: Json = None
+    firmware_id: Id | None = None
+    software_id: Id | None = None
     external_id: Json = None
     version: int
     additional_info: Json

@@ -9,6 +9,7 @@ from bench.server.http.operator.schemas.common import (
     Id,
     Json,
     Milliseconds,
+    PackageRef,
     ProfileRef,
     Text,
     ThingsBoardModel,
@@ -82,8 +83,6 @@ class ProfileDetails(ThingsBoardModel):
     default_dashboard_id: Json = None
     default_queue_name: Text | None = None
     default_edge_rule_chain_id: Json = None
-    firmware_id: Json = None
-    software_id: Json = None
     history_days: float | None = Field(
         default=None, ge=0, exclude_if=_is_none, description="Not ThingsBoard's. How long history is kept; 0: for ever."
     )
@@ -103,6 +102,8 @@ class ProfileForm(ProfileDetails):
     provision_type: ProvisionType | None = None
     provision_device_key: Text | None = None
     profile_data: ProfileData | None = None
+    firmware_id: PackageRef | None = Field(default=None, description="Of its devices that have none of their own.")
+    software_id: PackageRef | None = None
     version: Version = None
 
 
@@ -119,6 +120,8 @@ class ProfileJson(ProfileDetails):
     provision_type: ProvisionType
     provision_device_key: str | None
     profile_data: ProfileData
+    firmware_id: Id | None = None
+    software_id: Id | None = None
     external_id: Json = None
     version: int
 
