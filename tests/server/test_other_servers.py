@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,9 +11,11 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import text
 
-from bench.registry import announcements, timeseries
+from bench.registry import announcements, devices, group_keys, profiles, timeseries
 from bench.registry.announcements import Kind, TooLarge, Unsealing
 from bench.registry.files import KEY_FILE
+from bench.registry.provision_type import Again, ProvisionType
+from bench.registry.provisioning import Status
 from bench.registry.registry import Registry
 from bench.registry.roles import Role
 from bench.server.http.operator.live import session as session_of_websocket
@@ -21,6 +24,7 @@ from tests.support.http_requests import call as http
 from tests.support.http_requests import wait_for_listeners
 from tests.support.mqtt_packets import PINGREQ, PINGRESP, VERSIONS, device_session
 from tests.support.operators import client, login, new_device, new_key, new_operator, ok, with_key
+from tests.support.proofs import proven
 from tests.support.servers import RunningServer
 from tests.support.websockets import live
 from tests.support.websockets import token_of as token_of_client
@@ -129,6 +133,44 @@ def test_session_whose_credentials_are_saved_as_they_are_goes_on(pair, operator,
         ok(operator.post("/api/device/credentials", json=stored_credentials(operator, device)))
         client.send(PINGREQ)
         client.expect(PINGRESP)
+
+
+def test_clone_of_a_device_at_the_other_server_is_refused(pair, request):
+    here, there = pair
+    profile, name, token = (
+        here.new_profile(ProvisionType.ALLOW_CREATE_NEW_DEVICES),
+        "clone",
+        token_of(request.node.name),
+    )
+
+    def with_policy(session):
+        row = profiles.by_name(session, profile.name)
+        key = group_keys.replace(session, row)
+        group_keys.set_again(row, Again.KEEP)
+        return key
+
+    key = here.query(lambda registry: registry.write(with_policy))
+
+    async def prove(registry, token):
+        return await registry.provision(await proven(registry, profile, name, group_key=key, token=token))
+
+    def is_online(registry):
+        return registry.read(lambda session: devices.by_name(session, name).is_online)
+
+    def wait_for(*, online):
+        deadline = time.monotonic() + 20
+        while there.query(is_online) is not online:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    assert here.query(lambda registry: prove(registry, token)).status is Status.SUCCESS
+    with session(here, request) as original:
+        wait_for(online=True)
+        assert there.query(lambda registry: prove(registry, "a-clone")).why == "clone_online"
+        original.send(PINGREQ)
+        original.expect(PINGRESP)
+    wait_for(online=False)
+    assert there.query(lambda registry: prove(registry, "a-clone")).why == "keep"
 
 
 def test_shared_attributes_reach_a_device_at_the_other_server(pair, operator, device, request):

@@ -126,6 +126,8 @@ def _answer_to(path: str) -> Any:
         times = ("activatedTime", "provisionedTime", "associatedTime", "deactivatedTime", "decommissionedTime")
         record = dict.fromkeys(("serialNumber", "provisioningState", "access", "connectivityStatus"), TEXT)
         return {**record, **dict.fromkeys(times, 0), "wipePending": False}
+    if path.startswith("/api/provisioning/"):
+        return {"again": TEXT, "hasGroupKey": False, "groupKey": TEXT, "deviceKeys": [TEXT]}
     if path.endswith("-association-code"):
         return {"associationCode": TEXT, "expires": 0}
     if path.endswith("/claim"):

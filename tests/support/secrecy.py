@@ -11,8 +11,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from bench.contract.credentials import CredentialsType
-from bench.contract.proof import claim_secret
-from bench.registry import credentials
+from bench.contract.proof import claim_secret, derived_token
+from bench.registry import credentials, group_keys
 from bench.registry.encryption import SecretBox
 from bench.registry.files import DATABASE_FILE, KEY_FILE
 from bench.registry.model import Credentials, Device, Profile
@@ -84,12 +84,14 @@ def _all(connection: Connection, folder: Path) -> tuple[list[_Secret], list[str]
             for each in profiles
             if each.sealed_secret and each.provision_type != ProvisionType.X509_CERTIFICATE_CHAIN
         }
+        group_keys_of = {each.id: group_keys.decrypted(secret_box, each) for each in profiles if each.sealed_group_key}
         known = [_Secret(f"the provisioning secret of profile {name!r}", text) for name, text in secrets.values()]
-        known += [
-            _Secret(f"the claim secret of device {row.name!r}", claim_secret(secrets[row.profile_id][1], row.name))
-            for row in rows
-            if row.profile_id in secrets
-        ]
+        known += [_Secret("a group key", each) for each in group_keys_of.values()]
+        for row in rows:
+            for parent in {secrets.get(row.profile_id, ("", ""))[1], group_keys_of.get(row.profile_id, "")} - {""}:
+                own = claim_secret(parent, row.name)
+                known.append(_Secret(f"the claim secret of device {row.name!r}", own))
+                known.append(_Secret(f"the derived token of device {row.name!r}", derived_token(own, row.name)))
         for row in stored:
             known += _of_device(devices[row.device_id], credentials.from_row(secret_box, row))
         known.append(_Secret("the key of all secrets", key.hex()))

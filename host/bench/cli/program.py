@@ -34,6 +34,7 @@ from bench.cli.commands import (
     firmware,
     flash,
     fleet,
+    group_key,
     import_,
     inventory,
     login,
@@ -153,6 +154,9 @@ device.app.command("give-back", epilog="Example: bench device give-back press-4 
 device.app.command("fields", epilog="Example: bench device fields press-4 --set color=blue --delete site")(
     device_fields.fields
 )
+profile.app.command("group-key", epilog="Example: bench profile group-key tray7")(group_key.group_key)
+profile.app.command("again", epilog="Example: bench profile again tray7 keep")(group_key.again)
+profile.app.command("device-key", epilog="Example: bench profile device-key tray7 press-4")(group_key.device_key)
 device.app.command("serial", epilog="Example: bench device serial press-4 SN-0042")(device_life.serial)
 device.app.command("deactivate", epilog="Example: bench device deactivate press-4")(device_life.deactivate)
 device.app.command("activate", epilog="Example: bench device activate press-4")(device_life.activate)

@@ -5,6 +5,7 @@ is taken apart gives away nothing but itself. A board that proves its claim secr
 (docs/credentials.md). ThingsBoard knows neither.
 """
 
+import base64
 import hmac
 from collections.abc import Iterable
 
@@ -25,6 +26,21 @@ def claim_secret(profile_secret: str, device_name: str) -> str:
         The HMAC-SHA256 (RFC 2104) of the name under the profile's secret, in lower-case hex.
     """
     return _hmac(profile_secret, trimmed(device_name))
+
+
+def derived_token(secret: str, device_name: str) -> str:
+    """Return the access token that follows from a device's claim secret.
+
+    Args:
+        secret: The claim secret.
+        device_name: Its name, e.g. a UUID; it is trimmed as the server does.
+
+    Returns:
+        The HMAC-SHA256 (RFC 2104) of the name under the claim secret, in base64url without padding (RFC 4648, section
+        5): 43 characters, as a token is also a part of a path over HTTP.
+    """
+    digest = hmac.digest(secret.encode(), trimmed(device_name).encode(), "sha256")
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 def proof(secret: str, covered: Iterable[str]) -> str:

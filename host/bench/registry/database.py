@@ -34,7 +34,7 @@ T = TypeVar("T")
 Work = Callable[[Connection], T]
 
 # The newest revision in `migrations`, and the one that kept secrets in plain.
-HEAD = "0016"
+HEAD = "0017"
 _PLAIN = "0001"
 # As Alembic makes it.
 _VERSION_TABLE = (

@@ -18,13 +18,19 @@ _MADE = re.compile(r"[0-9a-f]{12}-[0-9a-f]{64}")
 _MADE_DIGITS = 12
 
 
-def is_accepted_secret(group_key: str, device_name: str, shown: str) -> bool:
+def is_accepted_secret(profile_secret: str, device_name: str, shown: str, group_key: str = "") -> bool:
     """Return whether a text is a profile's secret, or the claim secret of a device that has a name.
 
     Both are compared whatever comes of the first, in constant time.
+
+    Args:
+        profile_secret: The profile's secret.
+        device_name: The device's name.
+        shown: The text.
+        group_key: What claim secrets follow from, if that is not the profile's secret.
     """
-    shared = _equal(shown, group_key)
-    own = _equal(shown, claim_secret(group_key, device_name))
+    shared = _equal(shown, profile_secret)
+    own = _equal(shown, claim_secret(group_key or profile_secret, device_name))
     return shared | (own & bool(trimmed(device_name)))
 
 
@@ -59,10 +65,22 @@ class Nonces:
         """Return whether a nonce was issued for this key and name within the last minute."""
         if not _MADE.fullmatch(nonce):
             return False
-        made_ms = int(nonce[:_MADE_DIGITS], 16)
+        made_ms = self.made_ms(nonce)
         # From the future is as good: servers that share a database are not of one time to the millisecond.
         fresh = abs(self._clock() - made_ms) <= NONCE_LIFE_MS
         return _equal(nonce, self._made(made_ms, profile_key, name)) & fresh
+
+    @staticmethod
+    def made_ms(nonce: str) -> int:
+        """Return when a nonce that is fresh was made."""
+        return int(nonce[:_MADE_DIGITS], 16)
+
+    def spent_ms(self, nonce: str) -> int:
+        """Return the time from before which nonces are spent, once this one was good for a proof.
+
+        It is now, so that of many who got a nonce at once one is served; or the nonce's own, made by a faster clock.
+        """
+        return max(self._clock(), self.made_ms(nonce))
 
     def _made(self, made_ms: int, profile_key: str, name: str) -> str:
         bound = json.dumps([made_ms, profile_key, name]).encode()

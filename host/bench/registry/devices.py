@@ -86,7 +86,7 @@ def create(
     name = _free_name(session, name, None, naming)
     state = ProvisioningState.DEFINED if own is None else ProvisioningState.ACTIVATED
     own = own or credentials.access_token(names.random_text())
-    _check_credentials(session, own, None)
+    check_credentials(session, own, None)
     row, secret = provisioning.new_device_rows(
         session.info["secret_box"], name=name, profile_id=profile.id, own=own, state=state
     )
@@ -175,7 +175,7 @@ def set_credentials(session: Session, device_id: uuid.UUID, own: DeviceCredentia
         RefusedCredentials: Another device has them, or this release takes no such characters.
     """
     lifecycle.check_not_decommissioned(session.get_one(Device, device_id))
-    _check_credentials(session, own, device_id)
+    check_credentials(session, own, device_id)
     row: Any = session.get_one(Credentials, device_id, with_for_update=True)  # a certificate may replace it now
     if credentials.from_row(session.info["secret_box"], row) == own:
         return False
@@ -212,7 +212,8 @@ def _free_name(session: Session, name: str, device_id: uuid.UUID | None, naming:
     return free
 
 
-def _check_credentials(session: Session, own: DeviceCredentials, device_id: uuid.UUID | None) -> None:
+def check_credentials(session: Session, own: DeviceCredentials, device_id: uuid.UUID | None) -> None:
+    """Raise RefusedCredentials for what another device than this one has, or no device may have."""
     try:
         own.check(session.info["release"])
     except InvalidCredentials as error:

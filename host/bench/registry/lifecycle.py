@@ -120,7 +120,8 @@ def save_online(connection: Connection, changes: Sequence[tuple[uuid.UUID, bool]
     for online in (True, False):
         some = [device_id for device_id, each in last.items() if each is online]
         if some:
-            connection.execute(update(Device).where(Device.id.in_(some)).values(is_online=online))
+            changed = and_(Device.id.in_(some), Device.is_online.is_not(online))
+            connection.execute(update(Device).where(changed).values(is_online=online))
     return [None] * len(changes)
 
 

@@ -69,6 +69,10 @@ class Profile(Versioned, Detailed, Base):
     provision_key: Mapped[str | None] = mapped_column(Text, unique=True)
     sealed_secret: Mapped[bytes | None] = mapped_column(LargeBinary)
     """The provisioning secret; the certificates of an X509_CERTIFICATE_CHAIN profile."""
+    sealed_group_key: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """The key that devices' own keys follow from (see `group_keys`); None: they follow from the provisioning secret."""
+    again: Mapped[str] = mapped_column(Text, server_default="refuse")
+    """What becomes of a device that provisions again: a `provision_type.Again`."""
     certificate_pattern: Mapped[str | None] = mapped_column(Text)
     allow_create: Mapped[bool] = mapped_column(default=False)
     """True if a certificate chain may create a device."""
@@ -204,6 +208,8 @@ class Device(Versioned, Detailed, Base):
     associated_ms: Mapped[int | None] = mapped_column(BigInteger)
     deactivated_ms: Mapped[int | None] = mapped_column(BigInteger)
     decommissioned_ms: Mapped[int | None] = mapped_column(BigInteger)
+    proven_ms: Mapped[int | None] = mapped_column(BigInteger)
+    """Proofs with nonces that were made until then are spent (see `reprovisioning`); None: it proved nothing yet."""
 
     __table_args__ = (Index(None, "profile_id"), Index(None, "customer_id"))
 

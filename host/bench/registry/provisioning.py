@@ -6,16 +6,16 @@ The decisions are made for a batch of requests at once, in their order, inside o
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import SimpleNamespace
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from bench.contract.names import trimmed
 from bench.contract.releases import Release
-from bench.registry import audit, credentials, device_secrets, lifecycle, names, packages, tombstones
+from bench.registry import audit, credentials, device_secrets, group_keys, lifecycle, names, packages, tombstones
 from bench.registry.audit import Origin, Subject
 from bench.registry.clock import now_ms
 from bench.registry.credentials import CredentialsRequest, DeviceCredentials, InvalidCredentials
@@ -24,9 +24,11 @@ from bench.registry.device_states import ProvisioningState
 from bench.registry.encryption import SecretBox, WrongKey
 from bench.registry.ids import new_id
 from bench.registry.model import SERVER_SCOPE, Attribute, Credentials, Device, Profile
-from bench.registry.provision_type import ProvisionType
+from bench.registry.provision_type import Again, ProvisionType
 from bench.registry.statements import Insertion, Lookup
 
+WHAT = "provision"
+"""What the trail calls it."""
 PROVISION_STATE = "provisionState"
 _PROVISIONED = '"provisioned"'
 
@@ -38,6 +40,8 @@ _PROFILES = Lookup(
         Profile.sealed_secret,
         Profile.firmware_id,
         Profile.software_id,
+        Profile.sealed_group_key,
+        Profile.again,
     ),
     Profile.provision_key,
 )
@@ -49,12 +53,13 @@ _DEVICES = Lookup(
         Device.customer_id,
         Device.deactivated_ms,
         Device.decommissioned_ms,
+        Device.proven_ms,
     ),
     Device.name,
 )
 _TAKEN = Lookup(select(Credentials.lookup), Credentials.lookup)
 _ADD_DEVICES = Insertion(
-    Device, "id", "name", "profile_id", "additional_info", "created_ms", "activated_ms", "provisioned_ms"
+    Device, "id", "name", "profile_id", "additional_info", "created_ms", "activated_ms", "provisioned_ms", "proven_ms"
 )
 ADD_CREDENTIALS = Insertion(Credentials, "device_id", "type", "lookup", "parts", "proof", "sealed")
 _ADD_ATTRIBUTES = Insertion(Attribute, "device_id", "scope", "key", "value", "ts_ms")
@@ -106,8 +111,21 @@ class ProvisionOutcome:
     credentials: DeviceCredentials | None = None
     device_name: str = ""
     nonce: str = ""
+    why: str = ""
+    """The reason of a refusal, or what became of a device that was there; for the journal and the trail alone."""
+    again: uuid.UUID | None = None
+    """Nothing is decided yet: this device provisions again (see `reprovisioning`)."""
+    ended: uuid.UUID | None = None
+    """The device whose sessions have to end: it has other credentials, or is deleted."""
+
+    @property
+    def result(self) -> str:
+        """The result in the audit trail: the reason of a refusal if there is one."""
+        return self.status.value if self.status is Status.SUCCESS else self.why or self.status.value
 
 
+NOT_PROVEN, REPLAYED = "not_proven", "replayed"
+"""The reasons why a device that is there does not provision again: a secret was shown, or a proof twice."""
 FAILURE = ProvisionOutcome(status=Status.FAILURE)
 NOT_FOUND = ProvisionOutcome(status=Status.NOT_FOUND)
 
@@ -131,6 +149,7 @@ def new_device_rows(  # noqa: PLR0913 - what a new device has
         "additional_info": {"gateway": True} if gateway else None,
         "created_ms": now,
         **lifecycle.times(state, now),
+        "proven_ms": None,
     }
     return device, credentials.row(secret_box, device["id"], own)
 
@@ -158,7 +177,7 @@ def store(
     _ADD_ATTRIBUTES(connection, attributes)
 
 
-class _PreparedRequest:
+class PreparedRequest:
     """A request with its name trimmed and its credentials made, once."""
 
     def __init__(self, secret_box: SecretBox, release: Release, request: ProvisionRequest) -> None:
@@ -176,6 +195,13 @@ class _PreparedRequest:
         self.tombstones = tombstones.digests(secret_box, self.name, self.own)
 
 
+def is_proven(nonces: Nonces, group_key: str, prepared: PreparedRequest) -> bool:
+    """Return whether a request proves the claim secret that follows from this key, with a nonce of the last minute."""
+    request = prepared.request
+    right = device_secrets.is_valid_proof(group_key, prepared.name, request.proven, request.proof)
+    return nonces.is_fresh(request.nonce, request.key, prepared.name) & right
+
+
 class _Batch:
     """The rows of the database that a batch of requests depends on, and the rows that the requests add."""
 
@@ -186,6 +212,7 @@ class _Batch:
         self._connection = connection
         self.profiles: dict[str, Any] = {}
         self.secrets: dict[str, str] = {}
+        self.group_keys: dict[str, str] = {}
         self.devices: dict[str, Any] = {}
         self.taken: set[str] = set()
         self.buried: set[str] = set()
@@ -196,14 +223,17 @@ class _Batch:
         self.new_attributes: list[dict[str, Any]] = []
         self.with_packages: list[uuid.UUID] = []
         self.proven: list[uuid.UUID] = []
+        self.spent: dict[uuid.UUID, int] = {}
 
-    def load(self, batch: Sequence[_PreparedRequest]) -> None:
+    def load(self, batch: Sequence[PreparedRequest]) -> None:
         rows = _PROFILES(self._connection, (each.request.key for each in batch))
         self.profiles = {row.provision_key: row for row in rows}
         for key, row in self.profiles.items():
             with suppress(WrongKey):  # of a row that somebody else wrote: it must not stop the others of this batch
                 if row.sealed_secret:
+                    group_key = group_keys.decrypted(self._secret_box, row)
                     self.secrets[key] = self._secret_box.decrypt(row.sealed_secret, "profile", row.id)
+                    self.group_keys[key] = group_key or self.secrets[key]
         self.devices = {row.name: row for row in _DEVICES(self._connection, (each.name for each in batch))}
         self.taken = {row.lookup for row in _TAKEN(self._connection, (each.lookup for each in batch))}
         # Last: if a device is not there any more, and was decommissioned, this finds its tombstones for certain.
@@ -224,9 +254,9 @@ class _Batch:
             )
             self.states = {row.device_id: row.value for row in self._connection.execute(statement)}
 
-    def decide(self, prepared: _PreparedRequest) -> ProvisionOutcome:
-        request, name = prepared.request, prepared.name
-        if request.device_name and not name:
+    def decide(self, prepared: PreparedRequest) -> ProvisionOutcome:
+        request = prepared.request
+        if request.device_name and not prepared.name:
             return FAILURE
         profile, secret = self.profiles.get(request.key), self.secrets.get(request.key)
         shown = request.secret or request.proof
@@ -236,20 +266,39 @@ class _Batch:
             return FAILURE
         if not self._is_right(prepared, secret) or profile.provision_type == ProvisionType.DISABLED:
             return NOT_FOUND
+        return self._decide_for(profile, prepared)
+
+    def _decide_for(self, profile: Any, prepared: PreparedRequest) -> ProvisionOutcome:
+        """Decide a request that has the right to be decided."""
+        request, name = prepared.request, prepared.name
         device = self.devices.get(name)
+        if device is not None and self._is_again(profile, device):
+            return self._decide_again(device, request)
         if profile.provision_type == ProvisionType.CHECK_PRE_PROVISIONED_DEVICES:
-            return self._hand_over(profile, device)
+            return self._hand_over(profile, device, request)
         return FAILURE if device is not None else self._create(profile, name or names.random_text(), prepared)
 
-    def _is_right(self, prepared: _PreparedRequest, secret: str) -> bool:
-        """Return whether a request shows its profile's secret, or its device's, or proves the latter."""
-        request = prepared.request
+    def _decide_again(self, device: Any, request: ProvisionRequest) -> ProvisionOutcome:
+        """Leave a device that provisions again to `reprovisioning`, unless a look is enough to refuse it."""
         if request.secret:
-            return device_secrets.is_accepted_secret(secret, prepared.name, request.secret)
-        proven = device_secrets.is_valid_proof(secret, prepared.name, request.proven, request.proof)
-        return self._nonces.is_fresh(request.nonce, request.key, prepared.name) & proven
+            return replace(FAILURE, why=NOT_PROVEN)
+        if device.proven_ms is not None and self._nonces.made_ms(request.nonce) <= device.proven_ms:
+            return replace(FAILURE, why=REPLAYED)
+        return replace(FAILURE, again=device.id)
 
-    def _hand_over(self, profile: Any, device: Any) -> ProvisionOutcome:
+    def _is_again(self, profile: Any, device: Any) -> bool:
+        """Return whether a device that is there provisions again, in a profile that does not refuse that."""
+        waits = profile.provision_type == ProvisionType.CHECK_PRE_PROVISIONED_DEVICES and device.id not in self.states
+        return profile.again != Again.REFUSE and not waits
+
+    def _is_right(self, prepared: PreparedRequest, secret: str) -> bool:
+        """Return whether a request shows its profile's secret, or its device's, or proves the latter."""
+        request, group_key = prepared.request, self.group_keys[prepared.request.key]
+        if request.secret:
+            return device_secrets.is_accepted_secret(secret, prepared.name, request.secret, group_key)
+        return is_proven(self._nonces, group_key, prepared)
+
+    def _hand_over(self, profile: Any, device: Any, request: ProvisionRequest) -> ProvisionOutcome:
         """Return existing credentials, once: until someone deletes the attribute `provisionState`.
 
         Older releases return them again, and look only for another value than their own.
@@ -266,9 +315,11 @@ class _Batch:
         if state is None:
             self._mark(device.id)
         self.proven.append(device.id)
+        if request.proof and not request.secret:
+            self.spent[device.id] = self._nonces.spent_ms(request.nonce)
         return ProvisionOutcome(status=Status.SUCCESS, credentials=own, device_name=device.name)
 
-    def _create(self, profile: Any, name: str, prepared: _PreparedRequest) -> ProvisionOutcome:
+    def _create(self, profile: Any, name: str, prepared: PreparedRequest) -> ProvisionOutcome:
         if not prepared.valid or not names.is_valid(name) or prepared.lookup in self.taken:
             return FAILURE
         if not self.buried.isdisjoint(prepared.tombstones):
@@ -276,6 +327,8 @@ class _Batch:
         own = prepared.own or credentials.access_token(names.random_text())
         gateway = prepared.request.gateway and bool(prepared.request.secret)  # a proof does not cover it
         device, row = new_device_rows(self._secret_box, name=name, profile_id=profile.id, own=own, gateway=gateway)
+        if not prepared.request.secret:
+            device["proven_ms"] = self._nonces.spent_ms(prepared.request.nonce)
         self.new_devices.append(device)
         if profile.firmware_id or profile.software_id:
             self.with_packages.append(device["id"])
@@ -285,7 +338,7 @@ class _Batch:
         self._mark(device["id"])
         return ProvisionOutcome(status=Status.SUCCESS, credentials=own, device_name=name)
 
-    def subject(self, prepared: _PreparedRequest, outcome: ProvisionOutcome) -> Subject:
+    def subject(self, prepared: PreparedRequest, outcome: ProvisionOutcome) -> Subject:
         """Return the device that a decided request was about: none if it had no right to know of one."""
         name = outcome.device_name or prepared.request.device_name
         device = None if outcome.status is Status.NOT_FOUND else self.devices.get(outcome.device_name or prepared.name)
@@ -317,17 +370,19 @@ def provision(
         An outcome for each.
     """
     batch = _Batch(secret_box, nonces, connection, release)
-    prepared = [_PreparedRequest(secret_box, release, request) for request, _ in requests]
+    prepared = [PreparedRequest(secret_box, release, request) for request, _ in requests]
     batch.load(prepared)
     outcomes = [batch.decide(each) for each in prepared]
     store(connection, batch.new_devices, batch.new_credentials, batch.new_attributes)
     if batch.with_packages:
         packages.notify(connection, batch.with_packages)
     lifecycle.prove(connection, batch.proven)
+    for device_id, spent_ms in batch.spent.items():
+        connection.execute(update(Device).where(Device.id == device_id).values(proven_ms=spent_ms))
     trail = [
-        audit.entry(origin, what="provision", entity=batch.subject(each, outcome), result=outcome.status.value)
+        audit.entry(origin, what=WHAT, entity=batch.subject(each, outcome), result=outcome.result)
         for (_, origin), each, outcome in zip(requests, prepared, outcomes, strict=True)
-        if outcome.status is Status.SUCCESS or origin.keeps_refusal
+        if outcome.again is None and (outcome.status is Status.SUCCESS or origin.keeps_refusal)
     ]
     audit.record(connection, trail)
     return outcomes

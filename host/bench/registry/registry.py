@@ -34,6 +34,7 @@ from bench.registry import (
     names,
     profiles,
     provisioning,
+    reprovisioning,
     timeseries,
     views,
 )
@@ -75,6 +76,8 @@ class Registry:
         self.secret_box = secret_box
         self.changes = Changes()
         self.release = release
+        self.is_online_here: Callable[[uuid.UUID], bool | None] = lambda _: None
+        """Returns whether a device is online, as the server here knows; None: what is stored counts."""
         self._database = base
         self._commits = Pipeline(base.write)
         self._lookups = Pipeline(base.look_up)
@@ -227,6 +230,9 @@ class Registry:
             return ProvisionOutcome(status=Status.NONCE, nonce=nonce)
         try:
             outcome: ProvisionOutcome = await self._commits.submit(self._provision, (request, origin))
+            if outcome.again is not None:
+                online = self.is_online_here(outcome.again)
+                outcome = await self.write(reprovisioning.decide, self._nonces, request, origin, online)
         except Conflict:  # a device of this name, or with this token, came first
             outcome = provisioning.FAILURE
             if origin.keeps_refusal:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from bench.registry import devices, profiles, timeseries
+from bench.registry import devices, group_keys, profiles, timeseries
 from bench.registry.credentials import DeviceCredentials
 from bench.registry.model import Device, Profile
 
@@ -21,6 +21,8 @@ class ProfileView:
     """Empty if it has none, and so the secret."""
     provision_secret: str = field(repr=False)
     created_ms: int
+    group_key: str = field(default="", repr=False)
+    """Empty if it has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,7 @@ def of_profile(session: Session, profile: Profile) -> ProfileView:
         provision_type=profile.provision_type,
         provision_key=profile.provision_key or "",
         provision_secret=profiles.secret_of(session, profile) or "",
+        group_key=group_keys.of(session, profile) or "",
         created_ms=profile.created_ms,
     )
 

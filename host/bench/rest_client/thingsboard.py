@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 from bench.errors import NotFound
 from bench.rest_client import connectivity
+from bench.rest_client.group_keys import GroupKeys
 from bench.rest_client.session import Declined, id_of, json_object, json_objects
-from bench.rest_client.templates import Templates
 
 _MS = 1000
 # Seconds that a server may need beyond the timeout of a call.
@@ -17,7 +17,7 @@ _GRACE_S = 10
 _SOME = 5
 
 
-class ThingsBoard(Templates):
+class ThingsBoard(GroupKeys):
     """A server as one user sees it. Logs in at the first request, and again when its token has expired.
 
     Args:

@@ -52,6 +52,8 @@ class Activity:
         self._changes: dict[uuid.UUID, dict[str, Any]] = {}
         self._online: dict[uuid.UUID, bool] = {}
         """What is to be stored."""
+        self._storing: dict[uuid.UUID, bool] = {}
+        """What is being stored."""
         self._seen: set[uuid.UUID] = set()
         self._stopping = asyncio.Event()
 
@@ -80,6 +82,14 @@ class Activity:
         if not state.is_online:
             state.is_online = self._online[device_id] = True
         self._seen.add(device_id)
+
+    def is_online(self, device_id: uuid.UUID) -> bool | None:
+        """Return whether a device is online, also what is not stored yet; None if another server may know it."""
+        if (state := self._active.get(device_id)) is not None and state.is_online:
+            return True
+        if not self._registry.name:
+            return False
+        return self._online.get(device_id, self._storing.get(device_id))
 
     # The server's side.
 
@@ -111,10 +121,16 @@ class Activity:
                 self._seen.discard(device_id)
                 if state is not None:
                     state.saved_ms = now
+                    if (
+                        state.is_online and self._registry.name
+                    ):  # another server may have seen the end of an older session
+                        self._online.setdefault(device_id, True)
                     self._changes.setdefault(device_id, {})[LAST_ACTIVITY] = state.last_ms
-        online, self._online = list(self._online.items()), {}
+        self._storing, self._online = self._online, {}
+        online = list(self._storing.items())
         for at in range(0, len(online), _AT_ONCE):
             await asyncio.gather(*(self._write_online(*each) for each in online[at : at + _AT_ONCE]))
+        self._storing = {}
         changes, self._changes = self._changes, {}
         every = list(changes.items())
         for at in range(0, len(every), _AT_ONCE):

@@ -25,6 +25,7 @@ from bench.registry.credentials import InvalidCredentials, MqttLogin
 from bench.registry.device_room import Full
 from bench.registry.logins import DeviceLogin, KnownDevice
 from bench.registry.model import CLIENT_SCOPE, SHARED_SCOPE
+from bench.registry.provision_type import Again
 from bench.registry.provisioning import ProvisionOutcome, Status
 from bench.registry.random_bytes import RandomBytes
 from bench.registry.registry import Registry
@@ -100,6 +101,7 @@ class DeviceApi:
         self._reading: WeakValueDictionary[uuid.UUID, asyncio.Lock] = WeakValueDictionary()
         self.activity = Activity(registry)
         self.packages = Packages(registry, journal)
+        registry.is_online_here = self.activity.is_online
         self.late_store = LateStore(
             journal.failure, lambda device_id: self.presence.notify_session_end(device_id, SessionEnd.DELETED)
         )
@@ -157,7 +159,12 @@ class DeviceApi:
         await self.refusals.settle(source, refused=refused)
         self.metrics.exchange(source.transport, outcome.status.value, time.perf_counter() - started)
         log = self.refusals.log if refused else self.log
-        log("exchange", source, status=outcome.status.value, device=outcome.device_name or request.device_name)
+        facts = {"why": outcome.why} if outcome.why else {}
+        log("exchange", source, status=outcome.status.value, device=outcome.device_name or request.device_name, **facts)
+        if outcome.ended is not None:
+            is_deleted = outcome.why == Again.RESET
+            ending = SessionEnd.DELETED if is_deleted else SessionEnd.CREDENTIALS_CHANGED
+            self.presence.notify_session_end(outcome.ended, ending)
         return outcome
 
     async def provision_chain(self, chain: Chain, source: Origin) -> None:

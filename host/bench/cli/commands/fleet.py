@@ -22,7 +22,6 @@ from bench.cli.render import fleet_tables, tables
 from bench.cli.render.tables import DEFAULT_DATA, Json
 from bench.contract.credentials import BoardCredentialsType
 from bench.errors import BenchError, UsageError
-from bench.flash import device_config
 from bench.flash.device_config import Claim, Transport
 from bench.load import arrivals, boards, host_info, life, report, usage
 from bench.load.arrivals import Arrival
@@ -193,7 +192,7 @@ def _light(plan: FleetPlan, served: ServerSession, prefix: str) -> LightFleet:
         name=prepared.place.name or prepared.place.host,
     )
     names = [f"{prefix}-{mac}" for mac in boards.macs(plan.devices, seed=plan.seed)]
-    shown = [(name, device_config.shown_secret(prepared.chosen.claim, prepared.secret, name)) for name in names]
+    shown = list(zip(names, prepared.shown_secrets(names), strict=True))
     return LightFleet(endpoint, shown, seed=plan.seed, timeout_s=plan.timeout_s, leave=plan.leave)
 
 

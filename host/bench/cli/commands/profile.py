@@ -17,7 +17,7 @@ from bench.errors import BenchError, UsageError
 from bench.input_files import pem
 from bench.registry.names import random_text
 from bench.registry.provision_type import ProvisionType
-from bench.rest_client import ThingsBoard, profile_files
+from bench.rest_client import ThingsBoard, id_of, profile_files
 from bench.rest_client.profile_files import Secret
 
 app = App(help="Device profiles: which devices may provision, and how.", epilog="Example: bench profile show default")
@@ -27,8 +27,8 @@ _HISTORY = ("historyDays", "historyMb")
 _CHAIN = ProvisionType.X509_CERTIFICATE_CHAIN
 
 
-def view(profile: dict[str, Any], *, show_secrets: bool) -> dict[str, Any]:
-    """Return a profile for output."""
+def view(profile: dict[str, Any], *, show_secrets: bool, provisioning: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return a profile for output; with what bench serve says of its group key, if that is given."""
     configuration = (profile.get("profileData") or {}).get("provisionConfiguration") or {}
     secret = configuration.get("provisionDeviceSecret") or ""
     found = {
@@ -38,6 +38,8 @@ def view(profile: dict[str, Any], *, show_secrets: bool) -> dict[str, Any]:
         "provision_device_secret": secret if show_secrets or not secret else "(hidden: --show-secrets)",
         "created": tables.utc_time(profile["createdTime"]),
     }
+    if provisioning is not None:
+        found["has_group_key"], found["again"] = provisioning["hasGroupKey"], provisioning["again"]
     if profile.get("provisionType") == _CHAIN:
         found["certificate_pattern"] = configuration.get("certificateRegExPattern")
         found["allow_create"] = configuration.get("allowCreateNewDevicesByX509Certificate")
@@ -65,11 +67,16 @@ async def create(
     allow_create: Annotated[
         bool, typer.Option("--allow-create", help=f"With {_CHAIN}: make devices that are not there yet.")
     ] = False,
+    with_group_key: Annotated[
+        bool, typer.Option("--group-key", help="Make a group key, too, and show it: as bench profile group-key does.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make a profile with a random key and secret, or for certificate chains."""
     if (strategy is _CHAIN) != (certificate is not None):
         raise UsageError(f"--certificate FILE and --strategy {_CHAIN} go together")
+    if with_group_key and strategy in {_CHAIN, ProvisionType.DISABLED}:
+        raise UsageError(f"--group-key and --strategy {strategy} exclude each other: there are no devices' own keys")
     if certificate is not None:
         profile = await server.create_profile(
             name,
@@ -83,7 +90,8 @@ async def create(
         profile = await server.create_profile(name, strategy, key=None, secret=None)
     else:
         profile = await server.create_profile(name, strategy, key=random_text(), secret=random_text())
-    tables.facts(view(profile, show_secrets=False), as_json=as_json, done=f"created profile {name}")
+    own = {"group_key": await server.replace_group_key(id_of(profile))} if with_group_key else {}
+    tables.facts({**view(profile, show_secrets=False), **own}, as_json=as_json, done=f"created profile {name}")
 
 
 @app.command("list", epilog="Example: bench profile list --json")
@@ -103,7 +111,9 @@ async def list_profiles(server: ThingsBoard, as_json: Json = False) -> None:
 @with_server()
 async def show(server: ThingsBoard, name: str, show_secrets: Secrets = False, as_json: Json = False) -> None:
     """Show a profile."""
-    tables.facts(view(await server.profile(name), show_secrets=show_secrets), as_json=as_json)
+    profile = await server.profile(name)
+    provisioning = await server.provisioning(id_of(profile))
+    tables.facts(view(profile, show_secrets=show_secrets, provisioning=provisioning), as_json=as_json)
 
 
 @app.command(epilog="Example: bench profile history tray7 --days 30 --mb 200")

@@ -3,12 +3,12 @@
 import http.client
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 
 import httpx
 
-from bench.contract.proof import claim_secret
 from bench.errors import BenchError
 from bench.flash.device_config import Choices, Claim, Place, Transport
 
@@ -26,21 +26,21 @@ class NotForBoards(BenchError):
         self.reason = reason
 
 
-def check(place: Place, chosen: Choices, key: str, secret: str) -> None:
+def check(place: Place, chosen: Choices, key: str, secret_of: Callable[[str], str]) -> None:
     """Connect as a board would, and ask the server whether it knows the profile's key and secret.
 
     Args:
         place: The server, as the board will be told.
         chosen: The board's way to provision itself.
         key: The profile's key; empty for a board with credentials of its own, which asks for none.
-        secret: The profile's secret.
+        secret_of: Returns the secret that a board of a name shows.
 
     Raises:
         NotForBoards: The server is not reached, is not an MQTT server, or would refuse the board. The message names
             host and port.
     """
     if key:
-        _try_key(place, chosen, key, secret)
+        _try_key(place, chosen, key, secret_of(_NO_NAME))
     else:
         connection(place, place.mqtt_port, chosen).close()
     if chosen.transport is Transport.HTTP:
@@ -155,8 +155,9 @@ def _try_key(place: Place, chosen: Choices, key: str, secret: str) -> None:
     from bench.mqtt import client_packets  # noqa: PLC0415
 
     where = f"{place.host}:{place.mqtt_port}"
-    own = secret if chosen.claim is Claim.SHARED else claim_secret(secret, _NO_NAME)
-    client = subject.CheckedServer(addresses=CheckedAddresses([], ca=None, patience_s=_PATIENCE_S), key=key, secret=own)
+    client = subject.CheckedServer(
+        addresses=CheckedAddresses([], ca=None, patience_s=_PATIENCE_S), key=key, secret=secret
+    )
     try:
         with mqtt_wire.MqttConnection(
             connection(place, place.mqtt_port, chosen), level=4, patience_s=_PATIENCE_S

@@ -1,7 +1,7 @@
 """Options for a board's settings, and the files that follow from them."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -22,10 +22,11 @@ from bench.errors import UsageError
 from bench.flash import device_config
 from bench.flash.device_config import Choices, Claim, Place, Transport
 from bench.registry.provision_type import ProvisionType
-from bench.rest_client import connectivity
+from bench.rest_client import connectivity, id_of
 from bench.rest_client.connectivity import USUAL_PORTS
 from bench.server.tls import authority
 
+DeviceKeys = Callable[[Sequence[str]], list[str]]
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -113,6 +114,8 @@ class BoardTemplate:
     sections: dict[str, dict[str, Any]] = field(repr=False)
     certified_name: str = ""
     """The name that the server makes of the certificate; empty: the board is known by the name that it says."""
+    device_keys: DeviceKeys | None = None
+    """Returns the own keys of devices, if the profile has a group key; None: they follow from its secret."""
 
     @property
     def address(self) -> str:
@@ -144,6 +147,7 @@ class BoardTemplate:
         if self.certified_name and name not in ("", self.certified_name):
             raise UsageError(f"the certificate is {self.certified_name}'s, and not {name}'s: leave out the name")
         name = name or self.certified_name
+        (secret,) = self.shown_secrets([name or names.of_mac(mac)])
         text = settings.encode(
             self.sections,
             device_config.wired(board),
@@ -152,10 +156,14 @@ class BoardTemplate:
             host=self.place.host,
             port=self.place.mqtt_port,
             key=self.key,
-            secret=device_config.shown_secret(self.chosen.claim, self.secret, name or names.of_mac(mac)),
+            secret=secret,
         )
         ca = {"ca.der": self.place.ca} if self.chosen.tls else {}
         return {**self.pair, **ca, settings.FILE: text}
+
+    def shown_secrets(self, names: Sequence[str]) -> list[str]:
+        """Return the secrets that go into the flash of boards with these names."""
+        return _shown_secrets(self.chosen.claim, self.secret, self.device_keys, names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +217,7 @@ class BoardOptions:
         sections = device_config.sections(place, chosen, now_s=int(time.time()))
         profile = _profile(self.where, self.profile)
         key, secret = _key_and_secret(profile, self.profile, optional=bool(pair))
+        keys = None if self.claim is Claim.SHARED or not key else _device_keys(self.where, id_of(profile))
         if url:
             if not key:
                 self._check_one_host(operator_session.http_url(url), place.host, reported)
@@ -216,7 +225,7 @@ class BoardOptions:
                 "" if self.server or reported else "; the usual ports, as it names its own only once it has a device"
             )
             tables.note(f"the boards' server: {board_reach.shown(place, chosen)}{guessed}")
-            board_reach.check(place, chosen, key, secret)
+            board_reach.check(place, chosen, key, lambda name: _shown_secrets(self.claim, secret, keys, [name])[0])
         return BoardTemplate(
             place=place,
             chosen=chosen,
@@ -224,6 +233,7 @@ class BoardOptions:
             secret=secret,
             pair=pair,
             sections=sections,
+            device_keys=keys,
             certified_name=chain_names.device_name(profile, pair["device.crt"]) if pair else "",
         )
 
@@ -334,6 +344,20 @@ def key_and_secret(where: ServerOptions, profile: str) -> tuple[str, str]:
 
 def _profile(where: ServerOptions, name: str) -> dict[str, Any]:
     return run_on_server(where, lambda server: server.profile(name))
+
+
+def _device_keys(where: ServerOptions, profile_id: str) -> DeviceKeys | None:
+    """Return what queries a server for the own keys of devices; None if the profile has no group key."""
+    found = run_on_server(where, lambda server: server.provisioning(profile_id))
+    if found is None or not found.get("hasGroupKey"):
+        return None
+    return lambda names: run_on_server(where, lambda server: server.device_keys(profile_id, names))
+
+
+def _shown_secrets(claim: Claim, secret: str, device_keys: DeviceKeys | None, names: Sequence[str]) -> list[str]:
+    if device_keys is not None:
+        return device_keys(names)
+    return [device_config.shown_secret(claim, secret, name) for name in names]
 
 
 def _key_and_secret(found: dict[str, Any], profile: str, *, optional: bool) -> tuple[str, str]:

@@ -132,7 +132,7 @@ def _reach(transport: str, server: ServerElsewhere) -> None:
     if transport in ("http", "https"):
         board_reach.connection(place, port, chosen).close()
     else:
-        board_reach.check(place, chosen, server.key, server.secret)
+        board_reach.check(place, chosen, server.key, partial(device_config.shown_secret, chosen.claim, server.secret))
 
 
 def _has_time(transport: str, places: Mapping[str, connectivity.Place]) -> bool:

@@ -26,10 +26,13 @@ _CREDENTIALS = {
     "/api/user/{userId}/token",
     "/api/user/{userId}/activationLink",
 }
+_PROVISIONING = "/api/provisioning/deviceProfile/{deviceProfileId}"
 # The requests of `bench flash` and `bench board new`, for one board or a tray, with labels or without.
 LINE = {
     ("GET", "/api/deviceProfiles"),
     ("GET", "/api/deviceProfile/{deviceProfileId}"),
+    ("GET", _PROVISIONING),
+    ("POST", f"{_PROVISIONING}/deviceKeys"),
     ("GET", "/api/tenant/devices"),
     ("GET", "/api/device-connectivity/{deviceId}"),
 }
