@@ -1,6 +1,8 @@
 """Backups of a running server: restored elsewhere, every device logs in, over every transport."""
 
 import contextlib
+import hashlib
+import io
 import json
 import os
 import ssl
@@ -19,6 +21,7 @@ from tests.support.certificates import make, write
 from tests.support.http_requests import call
 from tests.support.mqtt_packets import connack, connect
 from tests.support.operators import login
+from tests.support.packages import CONTENT, new_package
 from tests.support.raw_client import RawClient
 
 
@@ -99,6 +102,40 @@ def test_backup_of_a_running_server_is_restored_elsewhere_and_every_device_logs_
     expect_logins(restored, certificate, tmp_path)
     with login(restored, account) as operator:
         assert operator.get("/api/customers?pageSize=9&page=0").json()["data"][0]["id"] == customer["id"]
+
+
+def test_packages_are_restored_with_their_content(server, start_server, tmp_path):
+    with login(server) as operator:
+        package = new_package(operator)
+    make_backup(server, tmp_path / "b.tar", with_keys=True)
+    backup.restore(tmp_path / "b.tar", tmp_path / "other")
+    (file,) = (tmp_path / "other" / "packages").iterdir()
+    assert (file.read_bytes(), file.stat().st_mode & 0o777) == (CONTENT, 0o600)
+    account = json.loads((server.data / "operator.json").read_text())
+    again = start_server("other")
+    with login(again, account) as operator:
+        assert operator.get(f"/api/otaPackage/{package['id']['id']}/download").content == CONTENT
+
+
+@pytest.mark.parametrize("name", ["packages/../evil", "packages/" + "0" * 64, "packages"])
+def test_archive_with_a_package_of_another_name_is_refused(server, tmp_path, name):
+    with login(server) as operator:
+        digest = hashlib.sha256(CONTENT).hexdigest()
+        new_package(operator)
+    make_backup(server, tmp_path / "b.tar")
+    with tarfile.open(tmp_path / "b.tar") as archive:
+        members = {each.name: archive.extractfile(each).read() for each in archive}
+    facts = json.loads(members["backup.json"])
+    facts["files"][name] = facts["files"].pop(f"packages/{digest}")
+    members = {**members, "backup.json": json.dumps(facts).encode(), name: members.pop(f"packages/{digest}")}
+    with tarfile.open(tmp_path / "c.tar", "w") as archive:
+        for each, content in members.items():
+            member = tarfile.TarInfo(each)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    with pytest.raises(BenchError, match="lists other files"):
+        backup.restore(tmp_path / "c.tar", tmp_path / "other")
+    assert not (tmp_path / "evil").exists()
 
 
 def test_every_file_of_a_backup_is_private_from_its_first_byte(server, tmp_path):

@@ -24,6 +24,8 @@ class SnapshotFacts:
     schema: str
     """The revision of its tables."""
     devices: int
+    packages: frozenset[str]
+    """The SHA-256 of the packages' contents, in hex: the names of their files."""
 
 
 def copy(source: Path, target: Path, on_progress: Progress) -> None:
@@ -70,9 +72,12 @@ def check(path: Path) -> SnapshotFacts:
                 raise BenchError(f"{path.name} is damaged ({found}): use another backup")
             schema = database.execute("SELECT version_num FROM alembic_version").fetchone()
             devices = database.execute("SELECT count(*) FROM device").fetchone()
+            columns = database.execute("SELECT 1 FROM pragma_table_info('package') WHERE name = 'digest'").fetchone()
+            named = database.execute("SELECT digest FROM package WHERE digest IS NOT NULL") if columns else ()
+            packages = frozenset(digest for (digest,) in named)
     except sqlite3.Error as error:
         raise BenchError(f"{path.name} is not a registry, or a damaged one ({error}): use another backup") from error
-    return SnapshotFacts(schema=schema[0] if schema else "", devices=devices[0])
+    return SnapshotFacts(schema=schema[0] if schema else "", devices=devices[0], packages=packages)
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -1,4 +1,4 @@
-"""Backups of a data folder: a tar file with a copy of the database, and the keys if wanted.
+"""Backups of a data folder: a tar file with a copy of the database, the packages, and the keys if wanted.
 
 The first member, `backup.json`, has the other members' digests. Only members that are known here are read.
 """
@@ -9,6 +9,7 @@ import importlib.metadata
 import io
 import json
 import os
+import re
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -21,10 +22,11 @@ from typing import IO, Any
 from bench import paths
 from bench.errors import BenchError
 from bench.registry import snapshot
-from bench.registry.files import DATABASE_FILE, KEY_FILE
+from bench.registry.files import DATABASE_FILE, KEY_FILE, PACKAGES_FOLDER
 from bench.registry.registry import Registry
 from bench.registry.snapshot import Progress
 from bench.server import accounts
+from bench.server.packages import CONTENT_LIMIT
 from bench.server.tls import authority
 
 KEY_FILES = (
@@ -47,6 +49,7 @@ _STAGING = ".restoring"
 # Of backup.json and of each key file, in bytes.
 _SMALL = 1 << 20
 _CHUNK = 1 << 20
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +96,8 @@ def make(data: Path, file: Path, *, with_keys: bool, on_progress: Progress) -> B
         snapshot.copy(database, copied, on_progress)
         found = snapshot.check(copied)
         members = {DATABASE_FILE: copied}
+        contents = {f"{PACKAGES_FOLDER}/{digest}": data / PACKAGES_FOLDER / digest for digest in found.packages}
+        members |= {name: path for name, path in sorted(contents.items()) if path.exists()}
         if with_keys:
             members |= {name: data / name for name in KEY_FILES if (data / name).exists()}
         facts = BackupFacts(
@@ -192,7 +197,9 @@ def _facts(archive: tarfile.TarFile, file: Path) -> BackupFacts:
         if found.pop("format") != _FORMAT:
             raise _no_backup(file, "of a newer bench")
         facts = BackupFacts(**found)
-        known = DATABASE_FILE in facts.files and {DATABASE_FILE, *KEY_FILES}.issuperset(facts.files)
+        others = {name: digest for name, digest in facts.files.items() if name not in {DATABASE_FILE, *KEY_FILES}}
+        contents = {f"{PACKAGES_FOLDER}/{digest}": digest for digest in others.values() if _DIGEST.fullmatch(digest)}
+        known = DATABASE_FILE in facts.files and others == contents
     except (ValueError, LookupError, TypeError, AttributeError):
         raise _no_backup(file, f"{_FACTS} cannot be read") from None
     if not known:
@@ -210,11 +217,12 @@ def _member(archive: tarfile.TarFile, name: str, file: Path) -> IO[bytes]:
 def _extract(archive: tarfile.TarFile, name: str, digest: str, target: Path, file: Path) -> None:
     paths.private_folder(target.parent)
     found, size = hashlib.sha256(), 0
+    limit = _SMALL if name in KEY_FILES else CONTENT_LIMIT
     content = _member(archive, name, file)
     with paths.private_stream(target) as written:
         while chunk := content.read(_CHUNK):
             size += len(chunk)
-            if name != DATABASE_FILE and size > _SMALL:
+            if name != DATABASE_FILE and size > limit:
                 raise _no_backup(file, f"{name} is too large")
             found.update(chunk)
             written.write(chunk)
