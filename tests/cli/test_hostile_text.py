@@ -32,6 +32,7 @@ SERVER = {
     "device list": (),
     "device show": (TEXT, "--show-secrets"),
     "device create": (TEXT, "--profile", TEXT),
+    "device fields": (TEXT, "--delete", TEXT),
     "device delete": (TEXT, "--yes"),
     "device credentials": (TEXT, "--secret-file", "{file}"),
     "device rotate": (TEXT,),
@@ -102,6 +103,7 @@ OTHERS = {
     "broker key": "test_names_that_are_refused_at_sight",
     "broker revoke": "test_names_that_are_refused_at_sight",
     "provision": "test_names_that_are_refused_at_sight",
+    "profile template": "test_template_of_a_server",
     "broker list": "shows names that `broker key` took",
     "broker export": "shows how many devices are in its files",
 }
@@ -201,6 +203,19 @@ def test_answers_of_something_else_than_a_thingsboard(content, login, tmp_path, 
         for name, arguments in SERVER.items():
             with contextlib.suppress(BenchError, typer.Exit):
                 program.app([*words_of(name, arguments, tmp_path), *login, running.url], standalone_mode=False)
+
+
+def test_template_of_a_server(answers, login, tmp_path):
+    """A template with hostile text is refused, and so is a file with one, by a message that shows it harmlessly."""
+    for done in run("profile", "template", TEXT, *login, answers.url):
+        assert (done.returncode, "unit" in done.stdout) == (0, True)
+    for key in ("fields", "telemetry", "topics", "naming"):
+        (tmp_path / "template").write_text(tomlkit.dumps({key: {TEXT: {"type": TEXT}}}))
+        for done in run("profile", "template", TEXT, "--file", tmp_path / "template", *login, answers.url):
+            assert done.returncode == 2
+    template = {"telemetry": {"t": {"type": "number", "unit": TEXT}}}
+    with HostileServer(content=json.dumps(template).encode()) as running:
+        run("profile", "template", TEXT, *login, running.url)
 
 
 @pytest.mark.parametrize("name", ["profile show", "device delete"])

@@ -128,6 +128,12 @@ def _answer_to(path: str) -> Any:
         return {**record, **dict.fromkeys(times, 0), "wipePending": False}
     if path.startswith("/api/provisioning/"):
         return {"again": TEXT, "hasGroupKey": False, "groupKey": TEXT, "deviceKeys": [TEXT]}
+    if path.startswith("/api/template/deviceProfile/"):
+        return {"telemetry": {"t": {"type": "number", "unit": "m"}}}  # with hostile text it is refused at sight
+    if path.startswith("/api/template/device/"):
+        field = {"type": "text", "value": TEXT, "own": True, "required": False}
+        series = {TEXT: {"type": TEXT, "unit": TEXT}}
+        return {"fields": {TEXT: field}, "hidden": {TEXT: TEXT}, "telemetry": series, "topics": {"data": TEXT}}
     if path.endswith("-association-code"):
         return {"associationCode": TEXT, "expires": 0}
     if path.endswith("/claim"):
