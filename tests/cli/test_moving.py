@@ -208,7 +208,7 @@ def test_device_with_other_credentials_is_left_alone(old, new, fleet, tmp_path):
     before = record(new.operator, "press-1")
     output = refused(1, "of 3 devices 1 were not imported, and 0 not wholly", "device", "import", fleet, *new.options)
     assert "press-1: there is a device press-1 with other credentials: rename or delete one of them" in output
-    assert "2 created, 0 were there" in output
+    assert "2 created, 0 changed, 0 were there" in output
     assert record(new.operator, "press-1") == before
 
 
@@ -238,7 +238,8 @@ def test_devices_move_with_all_that_their_boards_need(old, new, fleet, tmp_path)
     ok("profile", "import", tmp_path / "tray7.json", *new.options)
     created = "".join(f"created press-{number}\n" for number in (1, 2, 3))
     assert (
-        ok("device", "import", fleet, *new.options) == f"{created}3 created, 0 were there with the same credentials\n"
+        ok("device", "import", fleet, *new.options)
+        == f"{created}3 created, 0 changed, 0 were there as they are in the file\n"
     )
     first = record(new.operator, "press-1")
     assert (first["credentialsType"], first["credentialsId"]) == ("ACCESS_TOKEN", "token-of-press-1")
@@ -252,7 +253,7 @@ def test_devices_move_with_all_that_their_boards_need(old, new, fleet, tmp_path)
     assert basic == {"clientId": "a client", "userName": "a user", "password": "a password"}
     assert record(new.operator, "press-3")["credentialsType"] == "X509_CERTIFICATE"
     again = printed("device", "import", fleet, *new.options)
-    assert again == {"created": 0, "already_there": 3, "problems": [], "client_attributes": 0}
+    assert again == {"created": 0, "changed": 0, "same": 3, "problems": [], "client_attributes": 0}
     ok("device", "export", tmp_path / "again.jsonl", "--with-credentials", *new.options)
     there = [json.loads(each) for each in (tmp_path / "again.jsonl").read_text().splitlines()]
     assert there == [json.loads(each) for each in fleet.read_text().splitlines()]

@@ -80,6 +80,11 @@ def _column(head: str) -> ImportColumn:
     return ImportColumn(import_cells.FIELD, name) if head.startswith(FIELD) and name else ImportColumn(_ATTRIBUTE, head)
 
 
+def is_attribute(head: str) -> bool:
+    """Return whether a column of this name is for the attribute of this name."""
+    return bool(head) and _column(head).key == head
+
+
 def read(found: Table, meaning: Sequence[ImportColumn]) -> list[FileLine]:
     """Return the lines of a table, with what is wrong with each by itself, and beside the others."""
     lines = [_read(found, row, meaning) for row in found.rows]

@@ -1,12 +1,13 @@
 """Devices as lines of JSON, with their credentials, to move them to another server without touching a board."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bench.errors import BenchError, NotFound, UsageError
-from bench.rest_client.session import Declined, id_of, json_object
+from bench.registry.device_states import Access
+from bench.rest_client.session import Declined, id_of, in_parallel, json_object
 from bench.rest_client.thingsboard import ThingsBoard
 
 _SCOPES = ("SERVER_SCOPE", "SHARED_SCOPE", "CLIENT_SCOPE")
@@ -16,15 +17,18 @@ _SETTABLE = _SCOPES[:2]
 _STATE = ("active", "lastConnectTime", "lastDisconnectTime", "lastActivityTime", "inactivityAlarmTime")
 _CREDENTIALS = ("credentialsType", "credentialsId", "credentialsValue")
 _TOKEN = "ACCESS_TOKEN"  # noqa: S105 - a kind of credentials
+_ACCESSES = (None, Access.ACTIVE, Access.DEACTIVATED)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Moved:
     """One device at its new server."""
 
     name: str
     created: bool = False
     """It was not there before."""
+    changed: bool = False
+    """It was there, and not as in the file."""
     failed: str = ""
     """Why it is not there."""
     lost: list[str] = field(default_factory=list)
@@ -33,20 +37,38 @@ class Moved:
     """It has client attributes, which its board reports again."""
 
 
-async def export(server: ThingsBoard, device: dict[str, Any], *, with_credentials: bool) -> dict[str, Any]:
-    """Return all of a device that another server can be given.
+async def export(
+    server: ThingsBoard, devices: Sequence[dict[str, Any]], *, with_credentials: bool
+) -> list[dict[str, Any]]:
+    """Return all of devices that another server can be given, without those that are deleted meanwhile.
 
     Args:
         server: Where from.
-        device: Its information, with its customer's title.
-        with_credentials: Its credentials, too, which are secret.
+        devices: Their information, with their customers' titles.
+        with_credentials: Their credentials, too, which are secret.
     """
+    records = await server.records([id_of(each) for each in devices])
+
+    async def one(device: dict[str, Any]) -> dict[str, Any] | None:
+        try:
+            return await _export(server, device, records[id_of(device)], with_credentials=with_credentials)
+        except (KeyError, NotFound):
+            return None
+
+    return [each for each in await in_parallel(devices, one) if each is not None]
+
+
+async def _export(
+    server: ThingsBoard, device: dict[str, Any], record: Mapping[str, str], *, with_credentials: bool
+) -> dict[str, Any]:
     device_id = id_of(device)
     found = {
         "name": device["name"],
         "label": device.get("label"),
         "profile": device["type"],
         "customer": device.get("customerTitle"),
+        "serialNumber": record["serialNumber"] or None,
+        "access": record["access"] or None,
         "additionalInfo": device.get("additionalInfo"),
     }
     if with_credentials:
@@ -54,7 +76,12 @@ async def export(server: ThingsBoard, device: dict[str, Any], *, with_credential
         found["credentials"] = {key: own[key] for key in _CREDENTIALS}
     attributes = {scope: await server.attributes(device_id, scope) for scope in _SCOPES}
     attributes["SERVER_SCOPE"] = {k: v for k, v in attributes["SERVER_SCOPE"].items() if k not in _STATE}
-    return {**found, "attributes": attributes}
+    return {**found, "attributes": {scope: dict(sorted(values.items())) for scope, values in attributes.items()}}
+
+
+def is_decommissioned(device: Mapping[str, Any]) -> bool:
+    """Return whether a device was decommissioned: no server may bring it back to life."""
+    return bool(device["access"] == Access.DECOMMISSIONED)
 
 
 def parse(lines: Iterable[str], where: str) -> list[dict[str, Any]]:
@@ -77,7 +104,10 @@ def parse(lines: Iterable[str], where: str) -> list[dict[str, Any]]:
             found[device["name"]] = device
     if wrong:
         more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise UsageError(f"{where}: {'; '.join(wrong[:3])}{more}: name a file of bench device export")
+        raise UsageError(
+            f"{where}: {'; '.join(wrong[:3])}{more}: name a file of bench device export; one of --format csv is for "
+            "bench import"
+        )
     if not found:
         raise UsageError(f"{where} holds no devices: name a file of bench device export")
     return list(found.values())
@@ -92,6 +122,8 @@ def _device(line: str) -> dict[str, Any] | None:
         isinstance(found.get(key), str) and found[key] for key in ("name", "profile")
     ):
         return None
+    if found.get("access") not in _ACCESSES or not isinstance(found.get("serialNumber") or "", str):
+        return None
     own, attributes = found.get("credentials", {}), found.get("attributes", {})
     if not isinstance(own, dict) or not isinstance(attributes, dict) or set(attributes) - set(_SCOPES):
         return None
@@ -103,7 +135,7 @@ def _device(line: str) -> dict[str, Any] | None:
 async def store(
     server: ThingsBoard, device: dict[str, Any], profiles: dict[str, Any], customers: dict[str, str]
 ) -> Moved:
-    """Give a server a device from another one: same name, credentials, and attributes as far as it takes them.
+    """Give a server a device from another one: same name, credentials, and all else as far as it takes it.
 
     A device that is there with the same credentials is brought up to date, so a move that was interrupted is
     repeated; one with others is left alone.
@@ -114,40 +146,41 @@ async def store(
         profiles: The server's profiles' ids by name; the device's is among them.
         customers: The server's customers' ids by title.
     """
-    name = device["name"]
+    done = Moved(name=device["name"])
     try:
-        device_id, created, lost = await _made(server, device, profiles)
-        title = device.get("customer")
-        if title and title in customers:
-            await server.assign(customers[title], device_id)
-        elif title:
-            lost.append(f"customer {title}: this server does not have it")
+        there = await _made(server, device, profiles, done)
+        await _set_record(server, id_of(there), device, done)  # first: it may be one that must not log in
+        await _assign(server, there, device.get("customer"), customers, done)
         for scope in _SETTABLE:
-            lost += await _set(server, device_id, scope, device.get("attributes", {}).get(scope) or {})
+            await _set(server, id_of(there), scope, device.get("attributes", {}).get(scope) or {}, done)
     except BenchError as error:
-        return Moved(name=name, failed=str(error))
-    reported = bool(device.get("attributes", {}).get("CLIENT_SCOPE"))
-    return Moved(name=name, created=created, lost=lost, reported=reported)
+        return Moved(name=done.name, failed=str(error))
+    done.reported = bool(device.get("attributes", {}).get("CLIENT_SCOPE"))
+    done.changed = done.changed and not done.created
+    return done
 
 
-async def _made(server: ThingsBoard, device: dict[str, Any], profiles: dict[str, Any]) -> tuple[str, bool, list[str]]:
-    """Return the device's id, whether it was made now, and what is not as in the file."""
+async def _made(server: ThingsBoard, device: dict[str, Any], profiles: dict[str, Any], done: Moved) -> dict[str, Any]:
+    """Return the device that is there then."""
     name, own = device["name"], device.get("credentials")
+    form = {"name": name, "label": device.get("label"), "additionalInfo": device.get("additionalInfo")}
+    form["deviceProfileId"] = profiles[device["profile"]]
     try:
         there = await server.device(name)
     except NotFound:
-        form = {key: device.get(key) for key in ("name", "label", "additionalInfo")}
-        form["deviceProfileId"] = profiles[device["profile"]]
+        done.created = True
         if own is None:
-            made = json_object(await server.post("/api/device", form))
-            return id_of(made), True, ["credentials: the file has none, and the server made others"]
-        return id_of(await server.create_with_credentials(form, _wanted(own))), True, []
-    device_id = id_of(there)
+            done.lost.append("credentials: the file has none, and the server made others")
+            return json_object(await server.post("/api/device", form))
+        return await server.create_with_credentials(form, _wanted(own))
     if own is not None:
-        now = await server.credentials(device_id)
+        now = await server.credentials(id_of(there))
         if any(now[key] != value for key, value in _wanted(own).items() if value is not None):
             raise Declined(f"there is a device {name} with other credentials: rename or delete one of them")
-    return device_id, False, []
+    if _is_same({key: there.get(key) for key in form}, form):
+        return there
+    done.changed = True
+    return json_object(await server.post("/api/device", {**there, **form, "type": None}))
 
 
 def _wanted(own: dict[str, Any]) -> dict[str, Any]:
@@ -157,16 +190,49 @@ def _wanted(own: dict[str, Any]) -> dict[str, Any]:
     return wanted if kind == _TOKEN else {**wanted, "credentialsId": None}
 
 
-async def _set(server: ThingsBoard, device_id: str, scope: str, values: dict[str, Any]) -> list[str]:
-    """Set attributes, and return a line for each that is not there as it should be."""
+async def _assign(
+    server: ThingsBoard, there: dict[str, Any], title: str | None, customers: dict[str, str], done: Moved
+) -> None:
+    if title and title not in customers:
+        done.lost.append(f"customer {title}: this server does not have it")
+    elif title and id_of({"id": there["customerId"]}) != customers[title]:
+        await server.assign(customers[title], id_of(there))
+        done.changed = True
+
+
+async def _set_record(server: ThingsBoard, device_id: str, device: dict[str, Any], done: Moved) -> None:
+    """Set what only bench serve keeps. A device that was deactivated here is not let in again by a file."""
+    serial_number, access = device.get("serialNumber"), device.get("access")
+    if not serial_number and access is None:
+        return
+    record = await server.lifecycle(device_id)
+    if record is None:
+        if serial_number:
+            done.lost.append("serial number: this server does not keep it")
+        if access == Access.DEACTIVATED:
+            done.lost.append("deactivated: this server lets it log in")
+        return
+    if access == Access.DEACTIVATED and record["access"] == Access.ACTIVE:
+        await server.deactivate(device_id)
+        done.changed = True
+    elif access != record["access"]:
+        done.lost.append(f"{access}: it is {record['access']} here, and stays so")
+    if serial_number and record["serialNumber"] != serial_number:
+        await server.set_serial_number(device_id, serial_number)
+        done.changed = True
+
+
+async def _set(server: ThingsBoard, device_id: str, scope: str, values: dict[str, Any], done: Moved) -> None:
+    """Set attributes, and note those that are not there as they should be."""
     if not values:
-        return []
+        return
     there = await server.attributes(device_id, scope)
     changed = {key: value for key, value in values.items() if key not in there or not _is_same(there[key], value)}
     if changed:
         await server.set_attributes(device_id, scope, changed)
-        there = await server.attributes(device_id, scope)
-    return [
+        before, there = there, await server.attributes(device_id, scope)
+        done.changed |= any(not _is_same(before.get(key), there.get(key)) for key in changed)
+    done.lost += [
         f"{scope} {key}: {'this server stores it as another value' if key in there else 'this server does not keep it'}"
         for key, value in values.items()
         if key not in there or not _is_same(there[key], value)

@@ -17,6 +17,7 @@ async def find(  # noqa: PLR0913 - all that there is to a query, by name
     search: str = "",
     fields: Mapping[str, str] | None = None,
     attributes: Sequence[tuple[str, str]] = (),
+    ids: Sequence[str] = (),
 ) -> list[dict[str, str]]:
     """Return the devices that meet all conditions, by name: their `id`, and the columns as text.
 
@@ -27,10 +28,13 @@ async def find(  # noqa: PLR0913 - all that there is to a query, by name
         search: A text in one of the columns.
         fields: Fields with their values.
         attributes: Attributes of any scope with their values, JSON or text.
+        ids: The ids of the devices that may be among them, whatever their profile; empty for any.
     """
     filtered: dict[str, Any] = {"type": "entityType", "entityType": "DEVICE"}
     if profile:
         filtered = {"type": "deviceType", "deviceTypes": [profile], "deviceNameFilter": ""}
+    if ids:
+        filtered = {"type": "entityList", "entityType": "DEVICE", "entityList": list(ids)}
     conditions = [_condition(_FIELD, key, "STRING", value) for key, value in (fields or {}).items()]
     conditions += [_condition("ATTRIBUTE", key, *_typed(value)) for key, value in attributes]
     query: dict[str, Any] = {

@@ -1,8 +1,9 @@
 """Requests of one user to a server: the login, the errors, pages."""
 
 import asyncio
+import itertools
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 import httpx
@@ -15,6 +16,9 @@ from bench.text import printable
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+Page = tuple[list[dict[str, Any]], int]
+"""Some objects of a list, and the number of all that are in it."""
 
 LOGIN = "/api/auth/login"
 _RENEWAL = "/api/auth/token"
@@ -106,14 +110,15 @@ class Session:
 
     async def pages(self, path: str, **params: Any) -> list[dict[str, Any]]:
         """Return all of a list, page by page."""
-        found: list[dict[str, Any]] = []
-        number = 0
-        while True:
+        return [each async for some, _ in self.each_page(path, **params) for each in some]
+
+    async def each_page(self, path: str, **params: Any) -> AsyncIterator[Page]:
+        """Yield all of a list, page by page."""
+        for number in itertools.count():
             page = json_object(await self.get(path, pageSize=PAGE, page=number, **params))
-            found += json_objects(page["data"])
+            yield json_objects(page["data"]), int(page["totalElements"])
             if not page["hasNext"]:
-                return found
-            number += 1
+                return
 
     async def request(self, method: str, path: str, **content: Any) -> Any:
         """Send a request, with httpx's arguments for its content, and return the JSON of the answer."""

@@ -1,14 +1,14 @@
 """The bench's requests to a server, one method each."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from bench.errors import NotFound
 from bench.rest_client import connectivity
 from bench.rest_client.group_keys import GroupKeys
-from bench.rest_client.session import Declined, id_of, json_object, json_objects
+from bench.rest_client.session import Declined, Page, id_of, json_object, json_objects
 
 _MS = 1000
 # Seconds that a server may need beyond the timeout of a call.
@@ -106,10 +106,11 @@ class ThingsBoard(GroupKeys):
         path = await self._path_of("devices")
         return await self.pages(path, textSearch=search, sortProperty="name", sortOrder="ASC")
 
-    async def device_infos(self, search: str = "") -> list[dict[str, Any]]:
-        """Return all devices with the titles of their customers, by name, or those with this text in their names."""
-        path = await self._path_of("deviceInfos")
-        return await self.pages(path, textSearch=search, sortProperty="name", sortOrder="ASC")
+    async def device_infos(self, search: str = "", profile: str = "") -> AsyncIterator[Page]:
+        """Yield pages of the devices as `devices` has them, of one profile if it is named, with customers' titles."""
+        path, wanted = await self._path_of("deviceInfos"), {"textSearch": search, "type": profile}
+        async for page in self.each_page(path, **wanted, sortProperty="name", sortOrder="ASC"):
+            yield page
 
     async def count_devices(self) -> int:
         """Return the number of devices."""

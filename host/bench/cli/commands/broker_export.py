@@ -53,7 +53,7 @@ async def export(
     base = text_files.read(dynamic_security) if dynamic_security else "{}"
     mosquitto_files.dynamic_security((), base)  # wrong use, before the server is asked
     firsts = [text_files.read(each) if each else "" for each in (own_passwords, own_acl)]
-    found = await server.device_infos(search)
+    found = [each async for some, _ in server.device_infos(search) for each in some]
     done = itertools.count(1)
     with progress.counting(f"exporting {len(found):,} devices", quiet=as_json) as on_progress:
         credentials = await in_parallel(

@@ -2,12 +2,19 @@
 
 import itertools
 import json
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import typer
 
 from bench import paths
+from bench.cli import device_csv
+from bench.cli.device_csv import DeviceTable
 from bench.cli.options import common, text_files
 from bench.cli.options.common import Force
 from bench.cli.options.operator_session import with_server
@@ -17,46 +24,109 @@ from bench.errors import BenchError, UsageError
 from bench.rest_client import ThingsBoard, device_files, id_of, in_parallel
 from bench.rest_client.device_files import Moved
 
-# Devices that are in memory with all their attributes at a time.
-_AT_A_TIME = 500
+_ENDED = "it is decommissioned"
+
+
+class Form(StrEnum):
+    """The form of a file of devices."""
+
+    JSON = "json"
+    CSV = "csv"
+
+
+@dataclass
+class Exported:
+    """The result of an export: how many devices are in the file, and why others are not, by their names."""
+
+    devices: int = 0
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 @with_server()
 async def export(
     server: ThingsBoard,
-    file: Annotated[Path, typer.Argument(help="The file to write, for its owner alone: one device a line, as JSON.")],
+    file: Annotated[Path, typer.Argument(help="The file to write, for its owner alone.")],
     search: Annotated[str, typer.Option(help="Only devices with this text in their name, label or profile.")] = "",
+    profile: Annotated[str, typer.Option(metavar="NAME", help="Only devices of this profile.")] = "",
     with_credentials: Annotated[
         bool, typer.Option("--with-credentials", help="Their credentials, too: who has the file can log in as each.")
     ] = False,
+    form: Annotated[
+        Form,
+        typer.Option(
+            "--format", help="JSON, one device a line, with everything; or CSV, with the columns of bench import."
+        ),
+    ] = Form.JSON,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Write devices to a file, for bench device import at another server.
+    """Write devices to a file, for bench device import at another server, or as CSV for bench import.
 
-    With their credentials the boards log in there as they are; their attributes of all scopes go along, and so does the
-    provisionState of pre-provisioned ones. Telemetry, and profiles (bench profile export), do not.
+    With their credentials the boards log in there as they are; their attributes of all scopes go along, serial numbers,
+    customers, and whether they are deactivated. Ids, times, telemetry, and profiles (bench profile export), do not.
+    CSV has only server attributes, and no customers; a device that it cannot hold is left out, and named.
+    Decommissioned devices are left out, too: no server may bring them back.
     """
     common.check_new(file, force=force)
-    found = await server.device_infos(search)
-    done = itertools.count(1)
+    if profile:
+        await server.profile(profile)  # a typing error is no empty file
+    done = Exported()
     with (
         paths.private_stream(file) as output,
-        progress.counting(f"exporting {len(found):,} devices", quiet=as_json) as on_progress,
+        _lines(form, file, output, done, with_credentials=with_credentials) as lines,
+        progress.counting("exporting devices", quiet=as_json) as on_progress,
     ):
-        for start in range(0, len(found), _AT_A_TIME):
-            lines = await in_parallel(
-                found[start : start + _AT_A_TIME],
-                lambda each: device_files.export(server, each, with_credentials=with_credentials),
-                lambda: on_progress(next(done), len(found)),
-            )
-            output.writelines(json.dumps(each).encode() + b"\n" for each in lines)
-    if as_json:
-        tables.print_json({"file": str(file), "devices": len(found), "has_credentials": with_credentials})
+        seen: set[str] = set()  # what is made or deleted meanwhile moves others to the next page
+        async for some, count in server.device_infos(search, profile):
+            new = [each for each in some if each["name"] not in seen]
+            seen.update(each["name"] for each in new)
+            for each in await device_files.export(server, new, with_credentials=with_credentials):
+                if device_files.is_decommissioned(each):
+                    done.left_out[each["name"]] = _ENDED
+                else:
+                    lines.write(json.dumps(each).encode() + b"\n")
+                    done.devices += 1
+            on_progress(len(seen), count)
+    _show(done, file, as_json=as_json, with_credentials=with_credentials)
+    if unfit := sum(reason != _ENDED for reason in done.left_out.values()):
+        raise BenchError(f"{file} does not have {unfit:,} devices, which CSV cannot hold: export them as JSON")
+
+
+@contextmanager
+def _lines(form: Form, file: Path, output: IO[bytes], done: Exported, *, with_credentials: bool) -> Iterator[IO[bytes]]:
+    """Yield the file for lines of JSON: that of the export, or one without a name that becomes CSV at the end."""
+    if form is Form.JSON:
+        yield output
         return
-    tables.echo(f"exported {len(found):,} devices to {file}")
-    if with_credentials:
-        tables.echo("It holds their credentials: who has this file can log in as each of them.")
+    with tempfile.TemporaryFile(dir=file.parent) as lines:
+        yield lines
+        keys: set[str] = set()
+        for device in _read(lines):
+            try:
+                device_csv.check(device)
+            except ValueError as error:
+                done.left_out[device["name"]] = str(error)
+                done.devices -= 1
+            else:
+                keys.update(device_csv.attributes(device))
+        written = DeviceTable(keys, with_credentials=with_credentials)
+        output.write(written.head.encode())
+        output.writelines(written.line(each).encode() for each in _read(lines) if each["name"] not in done.left_out)
+
+
+def _read(lines: IO[bytes]) -> Iterator[dict[str, Any]]:
+    lines.seek(0)
+    return map(json.loads, lines)
+
+
+def _show(done: Exported, file: Path, *, as_json: bool, with_credentials: bool) -> None:
+    if as_json:
+        tables.print_json({"file": str(file), **vars(done), "has_credentials": with_credentials})
+    else:
+        tables.echo(f"exported {done.devices:,} devices to {file}")
+        _show_reasons(done.left_out.items(), "left out ")
+        if with_credentials:
+            tables.echo("It holds their credentials: who has this file can log in as each of them.")
 
 
 @with_server()
@@ -68,8 +138,8 @@ async def import_devices(
     """Make devices from a file of another server, with the same credentials: their boards log in as they are.
 
     Nothing is sent before all lines are read and the profiles are there. A device that is there already is brought up
-    to date if it has the same credentials, and left alone if not; so an interrupted import is repeated. What this
-    server does not take is said of each device.
+    to date if it has the same credentials, and left alone if not; so an interrupted import is repeated, and a complete
+    one changes nothing. What this server does not take is said of each device.
     """
     devices = device_files.parse(text_files.read(file).split("\n"), str(file))
     profiles = {each["name"]: each["id"] for each in await server.profiles()}
@@ -90,27 +160,31 @@ async def import_devices(
 
 
 def _report(moved: list[Moved], *, as_json: bool) -> None:
-    created = sum(each.created for each in moved)
-    there = sum(not each.created and not each.failed for each in moved)
-    problems: list[dict[str, Any]] = [
-        {"name": each.name, "failed": each.failed, "not_taken": each.lost} for each in moved if each.failed or each.lost
-    ]
+    created, changed = sum(each.created for each in moved), sum(each.changed for each in moved)
+    same = sum(not (each.created or each.changed or each.failed) for each in moved)
     reported = sum(each.reported for each in moved)
     if as_json:
-        tables.print_json(
-            {"created": created, "already_there": there, "problems": problems, "client_attributes": reported}
-        )
+        problems: list[dict[str, Any]] = [
+            {"name": each.name, "failed": each.failed, "not_taken": each.lost}
+            for each in moved
+            if each.failed or each.lost
+        ]
+        counts = {"created": created, "changed": changed, "same": same}
+        tables.print_json({**counts, "problems": problems, "client_attributes": reported})
         return
     for each in moved:
-        if not each.failed:
-            tables.echo(f"created {each.name}" if each.created else f"{each.name} was there")
-    tables.echo(f"{created:,} created, {there:,} were there with the same credentials")
-    # A reason that many devices share is one line.
-    reasons: dict[str, list[str]] = {}
-    for each in moved:
-        for reason in [each.failed] if each.failed else each.lost:
-            reasons.setdefault(reason, []).append(each.name)
-    for reason, names in sorted(reasons.items(), key=lambda each: -len(each[1])):
-        tables.echo(f"  {names[0]}{f' and {len(names) - 1:,} more' if len(names) > 1 else ''}: {reason}")
+        if each.created or each.changed:
+            tables.echo(f"{'created' if each.created else 'changed'} {each.name}")
+    tables.echo(f"{created:,} created, {changed:,} changed, {same:,} were there as they are in the file")
+    _show_reasons((each.name, reason) for each in moved for reason in ([each.failed] if each.failed else each.lost))
     if reported:
         tables.echo(f"Client attributes of {reported:,} devices were left: their boards report them again.")
+
+
+def _show_reasons(found: Iterable[tuple[str, str]], what: str = "") -> None:
+    """Show reasons, each with its devices; one that many devices share is one line."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in found:
+        reasons.setdefault(reason, []).append(name)
+    for reason, names in sorted(reasons.items(), key=lambda each: -len(each[1])):
+        tables.echo(f"  {what}{names[0]}{f' and {len(names) - 1:,} more' if len(names) > 1 else ''}: {reason}")
