@@ -26,6 +26,8 @@ from tests.support.mqtt_packets import (
     request_body,
     stored,
 )
+from tests.support.operators import login, ok
+from tests.support.packages import CONTENT, assign, new_package, upload
 
 WAIT_S = 20
 CLIENTS = paths.CHECKOUT / "build" / "clients"
@@ -230,6 +232,41 @@ say(claimed=True)
 client.disconnect()
 client.stop()
 """
+
+
+UPDATED = """
+import json, queue, sys
+from tb_device_mqtt import TBDeviceMqttClient
+
+def say(**found):
+    print(json.dumps(found), flush=True)
+
+received = queue.Queue()
+client = TBDeviceMqttClient("127.0.0.1", int(sys.argv[1]), "T1", chunk_size=1000)
+client.set_on_firmware_received_callback(lambda client, data, version: received.put((data, version)))
+client.connect(timeout=20)
+while not client.is_connected():
+    pass
+client.get_firmware_update()
+data, version = received.get(timeout=20)
+say(data=data.hex(), version=version, state=client.current_firmware_info["fw_state"])
+client.disconnect()
+client.stop()
+"""
+
+
+@pytest.mark.skipif(not CLIENTS.exists(), reason="ThingsBoard's clients are not installed (build/clients)")
+@pytest.mark.parametrize("algorithm", ["SHA256", "CRC32", "MURMUR3_32", "MURMUR3_128"])
+def test_thingsboards_client_fetches_and_verifies_its_firmware(server, algorithm):
+    with login(server) as operator:
+        device = ok(operator.post("/api/device", params={"accessToken": "T1"}, json={"name": "press-1"}))
+        package = new_package(operator, None, title="press", version="1.1")
+        assign(operator, device, upload(operator, package, algorithm=algorithm))
+    environment = {**os.environ, "PYTHONPATH": str(CLIENTS), "PIP_NO_INDEX": "1"}
+    command = [sys.executable, "-c", UPDATED, str(server.ports.mqtt)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=2 * WAIT_S, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"data": CONTENT.hex(), "version": "1.1", "state": "VERIFIED"}
 
 
 GATEWAY = """

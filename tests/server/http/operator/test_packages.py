@@ -182,6 +182,14 @@ def test_package_is_deleted_with_its_file_once_nobody_is_to_have_it(server, serv
     assert list(server.data.glob("packages/*")) == []
 
 
+def test_devices_with_a_package_of_their_own_are_not_counted_for_the_profiles(shared_operator):
+    profile = new_profile(shared_operator)
+    first, _ = (new_device(shared_operator, deviceProfileId=profile["id"]) for _ in range(2))
+    assign(shared_operator, first, new_package(shared_operator))
+    for kind, count in (("FIRMWARE", 1), ("SOFTWARE", 2)):
+        assert ok(shared_operator.get(f"/api/devices/count/{kind}/{profile['id']['id']}")) == count
+
+
 def test_packages_are_for_operators_and_customers_users_see_what_there_is(shared_server, shared_operator):
     made = new_package(shared_operator)
     _, who = customer_user(shared_server, shared_operator)

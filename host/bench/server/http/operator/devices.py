@@ -1,7 +1,7 @@
 """Routes of devices: finding, counting and deleting them."""
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Path, Query, Response
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from bench.registry import customers, devices
 from bench.registry.devices import DevicePageQuery
 from bench.registry.model import Device, Profile
+from bench.registry.packages import Kind
 from bench.registry.pages import PageQuery
 from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller, Operator
@@ -149,13 +150,18 @@ async def by_ids(caller: AnyUser, wanted: Annotated[list[str], Query(alias="devi
     return (await _devices(caller, page)).data
 
 
-@router.get("/devices/count/{otaPackageType}/{deviceProfileId}", summary="How many devices a profile's package is for")
+@router.get(
+    "/devices/count/{otaPackageType}/{deviceProfileId}",
+    summary="How many devices a profile's package is for: those without their own",
+)
 async def count_for_package(
-    kind: Annotated[Literal["FIRMWARE", "SOFTWARE"], Path(alias="otaPackageType")],
+    kind: Annotated[Kind, Path(alias="otaPackageType")],
     profile_id: ProfileId,
     caller: Operator,
 ) -> int:
-    return await caller.read(devices.count, DevicePageQuery(size=1, profile_id=profile_id))
+    own = Device.firmware_id if kind is Kind.FIRMWARE else Device.software_id
+    wanted = DevicePageQuery(size=1, profile_id=profile_id, conditions=[own.is_(None)])
+    return await caller.read(devices.count, wanted)
 
 
 async def _devices(caller: Caller, wanted: DevicePageQuery) -> PageData[DeviceJson]:

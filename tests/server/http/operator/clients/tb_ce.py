@@ -25,6 +25,7 @@ from tb_ce_client.models import (
     DeviceProfileData,
     Mapping,
     SaveDeviceWithCredentialsRequest,
+    SaveOtaPackageInfoRequest,
     User,
 )
 
@@ -133,6 +134,29 @@ mapping = Mapping(columns=columns, delimiter=",", header=True, update=True)
 file = "NAME,TYPE,TOKEN\npress-3,press,token-3\n,press,token-4\n"
 result = client.process_devices_bulk_import(BulkImportRequest(file=file, mapping=mapping))
 assert (result.created, result.updated, result.errors, len(result.errors_list)) == (1, 0, 1, 1)
+
+# packages
+request = SaveOtaPackageInfoRequest(type="FIRMWARE", title="press", version="1.1", device_profile_id=profile.id)
+package = client.save_ota_package_info(request)
+assert not package.has_data
+package_id, content = str(package.id.id), bytes(range(256)) * 9
+package = client.save_ota_package_data(package_id, "MURMUR3_128", ("press.bin", content))
+assert (package.has_data, package.data_size, package.file_name) == (True, len(content), "press.bin")
+assert client.get_ota_package_info_by_id(package_id).checksum == package.checksum
+assert client.download_ota_package(package_id) == content
+offered = client.get_ota_packages_by_device_profile_and_type(str(profile.id.id), "FIRMWARE", 5, 0)
+assert [each.title for each in offered.data] == ["press"]
+device = client.get_device_by_id(device_id)
+device.firmware_id = package.id
+assert client.save_device(device).firmware_id == package.id
+(found,) = client.get_attributes(kind, device_id, keys="fw_version")
+assert found.value == "1.1"
+in_use = refused(BadRequestException, client.delete_ota_package, package_id)
+assert in_use == "The otaPackage referenced by the devices cannot be deleted!"
+device = client.get_device_by_id(device_id)
+device.firmware_id = None
+client.save_device(device)
+client.delete_ota_package(package_id)
 
 # customers
 customer = client.save_customer(Customer(title="Acme"))
