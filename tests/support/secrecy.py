@@ -15,7 +15,7 @@ from bench.contract.proof import claim_secret, derived_token
 from bench.registry import credentials, group_keys
 from bench.registry.encryption import SecretBox
 from bench.registry.files import DATABASE_FILE, KEY_FILE
-from bench.registry.model import Credentials, Device, Profile
+from bench.registry.model import Credentials, Device, Profile, Webhook
 from bench.registry.provision_type import ProvisionType
 from tests.support.at_rest import on_database
 
@@ -94,6 +94,9 @@ def _all(connection: Connection, folder: Path) -> tuple[list[_Secret], list[str]
                 known.append(_Secret(f"the derived token of device {row.name!r}", derived_token(own, row.name)))
         for row in stored:
             known += _of_device(devices[row.device_id], credentials.from_row(secret_box, row))
+        for each in session.scalars(select(Webhook)):
+            sealed = json.loads(secret_box.decrypt(each.sealed, "webhook", each.id))
+            known += [_Secret("a webhook's secret", sealed["secret"]), _Secret("a webhook's URL", sealed["url"])]
         known.append(_Secret("the key of all secrets", key.hex()))
         return known, [*devices.values(), *(each.name for each in profiles)]
 

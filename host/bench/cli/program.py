@@ -35,6 +35,7 @@ from bench.cli.commands import (
     flash,
     fleet,
     group_key,
+    hook,
     import_,
     inventory,
     login,
@@ -77,6 +78,7 @@ SECTIONS = {
             "user",
             "audit",
             "broker",
+            "hook",
             "tls",
         ),
         *("backup", "restore"),
@@ -174,6 +176,7 @@ broker.app.command(
     "export", epilog="Example: bench broker export --passwords passwords --acl acl --own-passwords my-passwords"
 )(broker_export.export)
 app.add_typer(broker.app, name="broker")
+app.add_typer(hook.app, name="hook")
 _command = typer.main.get_command(app)
 
 # The root of typer's exceptions for wrong use, and the one for a group without a command, whose message is the whole

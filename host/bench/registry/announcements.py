@@ -40,6 +40,8 @@ class Kind(StrEnum):
     CALL_OVER = "call_over"
     USERS = "users"
     """Somebody changed something: users may not be there any more, or not see what they follow. Of no device."""
+    WEBHOOKS = "webhooks"
+    """Who is sent which events was changed. Of no device."""
     SEALED = "sealed"
     """A part of something encrypted."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, select
 from sqlalchemy.orm import Session
 
-from bench.registry import pages
+from bench.registry import hook_events, pages
 from bench.registry.clock import now_ms
 from bench.registry.model import ApiKey, Audit, Customer, Device, Package, Profile, User
 from bench.registry.pages import PageQuery
@@ -117,8 +117,9 @@ def own_entry(what: str, entity: Subject | str) -> dict[str, Any]:
 
 
 def record(connection: Connection, entries: Sequence[dict[str, Any]]) -> list[None]:
-    """Store rows (a batch function)."""
+    """Store rows, and what hooks get of them (a batch function)."""
     _ADD(connection, entries)
+    hook_events.put(connection, entries)
     return [None] * len(entries)
 
 

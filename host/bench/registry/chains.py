@@ -16,6 +16,7 @@ from bench.registry import (
     announcements,
     audit,
     credentials,
+    hook_events,
     lifecycle,
     names,
     packages,
@@ -27,6 +28,7 @@ from bench.registry.announcements import Kind
 from bench.registry.audit import Origin, Subject
 from bench.registry.credentials import sha3
 from bench.registry.encryption import SecretBox
+from bench.registry.event_kinds import HookEvent
 from bench.registry.model import Credentials, Device, Profile
 from bench.registry.provision_type import ProvisionType
 from bench.registry.provisioning import Status
@@ -138,6 +140,7 @@ def _renew(secret_box: SecretBox, connection: Connection, device: Any, chain: Ch
         return ChainOutcome(Status.FAILURE, device.name)
     connection.execute(update(Credentials).where(Credentials.device_id == device.id).values(row))
     announcements.announce(connection, Kind.CREDENTIALS, device.id)
+    hook_events.note(connection, HookEvent.ROTATED, [device.id])
     return ChainOutcome(Status.SUCCESS, device.name, device.id)
 
 

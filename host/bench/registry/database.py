@@ -24,9 +24,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bench import extras, paths
 from bench.errors import BenchError, UsageError
-from bench.registry import notifications, statements
+from bench.registry import hook_events, notifications, statements
 from bench.registry.encryption import SecretBox, WrongKey
 from bench.registry.files import DATABASE_FILE
+from bench.registry.hook_events import Feed
 from bench.registry.model import Base
 from bench.registry.threads import Threads
 
@@ -34,7 +35,7 @@ T = TypeVar("T")
 Work = Callable[[Connection], T]
 
 # The newest revision in `migrations`, and the one that kept secrets in plain.
-HEAD = "0017"
+HEAD = "0018"
 _PLAIN = "0001"
 # As Alembic makes it.
 _VERSION_TABLE = (
@@ -84,6 +85,9 @@ class Database(ABC):
     name = ""
     """The name of this process among all that use the database; empty if there is no other."""
 
+    feed: Feed
+    """The events of what is written."""
+
     @abstractmethod
     async def close(self) -> None:
         """Finish the work under way and close."""
@@ -110,7 +114,13 @@ async def connect(folder: Path, url: str | None, secret_box: SecretBox) -> Datab
         extras.require("postgresql", "PostgreSQL databases")
         name = f"firstboot-{uuid.uuid4().hex[:12]}"
         settings = {**_DURABLE, "application_name": name}
-        engine = create_async_engine(url, hide_parameters=True, connect_args={"server_settings": settings})
+        feed = Feed()
+        engine = create_async_engine(
+            url,
+            hide_parameters=True,
+            connect_args={"server_settings": settings},
+            execution_options={hook_events.OPTION: feed},
+        )
     except ArgumentError:
         raise UsageError("--database is not a URL: write postgresql+asyncpg://USER:PASSWORD@HOST/NAME") from None
     try:
@@ -124,7 +134,7 @@ async def connect(folder: Path, url: str | None, secret_box: SecretBox) -> Datab
         await engine.dispose()
         where = engine.url.render_as_string(hide_password=True)
         raise BenchError(f"cannot open {where} ({_reason(error)}): is it running, and the address right?") from error
-    return _Asynchronous(engine, name)
+    return _Asynchronous(engine, name, feed)
 
 
 async def _connect_sqlite(path: Path, secret_box: SecretBox) -> Database:
@@ -210,7 +220,8 @@ class _Threaded(Database):
     def __init__(self, path: Path) -> None:
         self._connections: list[sqlite3.Connection] = []
         engine = _sqlite_engine(path, f"busy_timeout={_BUSY_MS}", "foreign_keys=ON", connections=self._connections)
-        self._engine = engine
+        self.feed = Feed()
+        self._engine = engine.execution_options(**{hook_events.OPTION: self.feed})
         self._reader = engine.execution_options(readonly=True)
         self._write_thread = Threads(1, "writer")
         self._writer: Connection | None = None
@@ -229,8 +240,11 @@ class _Threaded(Database):
     def _write(self, work: Work[T]) -> T:
         if self._writer is None or self._writer.invalidated:
             self._writer = self._engine.connect()  # and kept: to take it out of the pool takes as long as a commit
+        self.feed.begin(self._writer)
         with self._writer.begin():
-            return work(self._writer)
+            result = work(self._writer)
+        self.feed.committed(self._writer)
+        return result
 
     async def listen(self, channel: str, on_payload: Callable[[str], None], on_begin: Callable[[], None]) -> None:
         pass
@@ -259,8 +273,9 @@ def _run(engine: Engine, work: Work[T]) -> T:
 class _Asynchronous(Database):
     """PostgreSQL."""
 
-    def __init__(self, engine: AsyncEngine, name: str) -> None:
+    def __init__(self, engine: AsyncEngine, name: str, feed: Feed) -> None:
         self._engine = engine
+        self.feed = feed
         self.name = name
 
     async def read(self, work: Work[T]) -> T:
@@ -285,6 +300,8 @@ class _Asynchronous(Database):
     async def _transaction(self, work: Work[T], *, is_last: bool = False) -> T:
         async with self._engine.connect() as connection:
             transaction = await connection.begin()
+            assert connection.sync_connection is not None
+            self.feed.begin(connection.sync_connection)
             try:
                 result = await connection.run_sync(work)
             except DBAPIError as error:
@@ -292,6 +309,7 @@ class _Asynchronous(Database):
                     raise _ConnectionLost from error
                 raise
             await transaction.commit()
+            self.feed.committed(connection.sync_connection)
             return result
 
     async def listen(self, channel: str, on_payload: Callable[[str], None], on_begin: Callable[[], None]) -> None:

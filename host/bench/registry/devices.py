@@ -12,6 +12,7 @@ from bench.errors import NotFound, Refused, UnknownId
 from bench.registry import (
     announcements,
     credentials,
+    hook_events,
     lifecycle,
     names,
     packages,
@@ -24,6 +25,7 @@ from bench.registry import (
 from bench.registry.announcements import Kind
 from bench.registry.credentials import DeviceCredentials, InvalidCredentials, RefusedCredentials
 from bench.registry.device_states import ProvisioningState
+from bench.registry.event_kinds import HookEvent
 from bench.registry.model import Credentials, Customer, Device, Profile
 from bench.registry.names import Naming
 from bench.registry.pages import PageQuery
@@ -95,6 +97,7 @@ def create(
     session.flush()
     session.add(Credentials(**secret))
     session.flush()
+    hook_events.note(session.connection(), HookEvent.CREATED, [device.id])
     if profile.firmware_id or profile.software_id:
         packages.notify_devices(session, [device.id])
     return device

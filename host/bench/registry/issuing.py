@@ -22,12 +22,23 @@ from sqlalchemy.orm import Session
 from bench.contract.issued import IssuedCredentials
 from bench.contract.naming import NumberedNames
 from bench.contract.templates import Value
-from bench.registry import audit, credentials, device_keys, devices, lifecycle, provisioning, templates, tombstones
+from bench.registry import (
+    audit,
+    credentials,
+    device_keys,
+    devices,
+    hook_events,
+    lifecycle,
+    provisioning,
+    templates,
+    tombstones,
+)
 from bench.registry.audit import Subject
 from bench.registry.clock import now_ms
 from bench.registry.credentials import DeviceCredentials, MqttLogin
 from bench.registry.device_states import ProvisioningState
 from bench.registry.encryption import SecretBox
+from bench.registry.event_kinds import HookEvent
 from bench.registry.ids import new_id
 from bench.registry.model import Credentials, Device, Profile
 from bench.registry.statements import Insertion, parts
@@ -213,6 +224,7 @@ def _is_its(session: Session, device_id: uuid.UUID, issued: IssuedCredentials) -
 def _store(session: Session, profile: Profile, wanted: Sequence[NewDevice], *, by: Made) -> None:
     connection = session.connection()
     _ADD_DEVICES(connection, [{**each.device, "profile_id": profile.id} for each in wanted])
+    hook_events.note(connection, HookEvent.CREATED, (each.device["id"] for each in wanted))
     provisioning.ADD_CREDENTIALS(connection, [each.credentials for each in wanted])
     device_keys.add(connection, [each.key for each in wanted])
     audit.record(connection, [by(Subject(each.name, each.device["id"])) for each in wanted])

@@ -404,6 +404,45 @@ class BrokerKey(Base):
     created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
 
 
+class Webhook(Base):
+    """A URL that is sent what happens to devices (see `webhooks`)."""
+
+    __tablename__ = "webhook"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    """The URL, which may have a secret in it, and the key of the signatures: JSON."""
+    events: Mapped[list[str]] = mapped_column(JSON)
+    """What it is sent: names of `hook_events.HookEvent`."""
+    is_enabled: Mapped[bool]
+    """False once the receiver said that it is gone."""
+    created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
+
+
+class WebhookDelivery(Base):
+    """An event that a webhook was not sent yet, or will not be sent any more."""
+
+    __tablename__ = "webhook_delivery"
+
+    number: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    id: Mapped[uuid.UUID] = mapped_column(unique=True)
+    webhook_id: Mapped[uuid.UUID]
+    """Not a foreign key: whoever writes the event must not fail because the webhook was removed a moment ago."""
+    event: Mapped[str] = mapped_column(Text)
+    body: Mapped[str] = mapped_column(Text)
+    """JSON, the same at each try."""
+    created_ms: Mapped[int] = mapped_column(BigInteger)
+    due_ms: Mapped[int] = mapped_column(BigInteger)
+    """The next try; while one is under way, the time from which another server may make it."""
+    tries: Mapped[int] = mapped_column(default=0)
+    is_dead: Mapped[bool] = mapped_column(default=False)
+    """True if it was tried as often as it is."""
+    problem: Mapped[str] = mapped_column(Text, default="")
+    """What came of the last try."""
+
+    __table_args__ = (Index("ix_webhook_delivery_due", "webhook_id", "is_dead", "due_ms"),)
+
+
 class Audit(Base):
     """A row of the audit trail. Never a secret."""
 

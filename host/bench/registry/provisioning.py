@@ -15,13 +15,24 @@ from sqlalchemy import Connection, select, update
 
 from bench.contract.names import trimmed
 from bench.contract.releases import Release
-from bench.registry import audit, credentials, device_secrets, group_keys, lifecycle, names, packages, tombstones
+from bench.registry import (
+    audit,
+    credentials,
+    device_secrets,
+    group_keys,
+    hook_events,
+    lifecycle,
+    names,
+    packages,
+    tombstones,
+)
 from bench.registry.audit import Origin, Subject
 from bench.registry.clock import now_ms
 from bench.registry.credentials import CredentialsRequest, DeviceCredentials, InvalidCredentials
 from bench.registry.device_secrets import Nonces
 from bench.registry.device_states import ProvisioningState
 from bench.registry.encryption import SecretBox, WrongKey
+from bench.registry.event_kinds import HookEvent
 from bench.registry.ids import new_id
 from bench.registry.model import SERVER_SCOPE, Attribute, Credentials, Device, Profile
 from bench.registry.provision_type import Again, ProvisionType
@@ -173,6 +184,7 @@ def store(
 ) -> None:
     """Store the rows of new devices, of their credentials, and of attributes. Raises IntegrityError."""
     _ADD_DEVICES(connection, devices)
+    hook_events.note(connection, HookEvent.CREATED, (each["id"] for each in devices))
     ADD_CREDENTIALS(connection, own)
     _ADD_ATTRIBUTES(connection, attributes)
 

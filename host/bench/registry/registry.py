@@ -37,6 +37,7 @@ from bench.registry import (
     reprovisioning,
     timeseries,
     views,
+    webhooks,
 )
 from bench.registry.announcements import Announcement
 from bench.registry.audit import UNKNOWN_ORIGIN, Origin
@@ -75,6 +76,7 @@ class Registry:
         self.folder = folder
         self.secret_box = secret_box
         self.changes = Changes()
+        self.feed = base.feed
         self.release = release
         self.is_online_here: Callable[[uuid.UUID], bool | None] = lambda _: None
         """Returns whether a device is online, as the server here knows; None: what is stored counts."""
@@ -115,6 +117,7 @@ class Registry:
             registry = cls(folder, await database.connect(folder, database_url, secret_box), secret_box, release)
             try:
                 await registry.write(_check_key)
+                await registry.load_webhooks()
             except BaseException:
                 await registry.close()
                 raise
@@ -190,6 +193,10 @@ class Registry:
             session.flush()
             session.expunge_all()  # what is returned is read outside
             return answer
+
+    async def load_webhooks(self) -> None:
+        """Find out which events webhooks are sent: from now on transactions put them by."""
+        self.feed.use_webhooks(await self.read(webhooks.wanted))
 
     # Other servers on the same database.
 

@@ -13,8 +13,19 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from bench.errors import Refused
-from bench.registry import audit, credentials, devices, lifecycle, names, profiles, provisioning, tombstones
+from bench.registry import (
+    audit,
+    credentials,
+    devices,
+    hook_events,
+    lifecycle,
+    names,
+    profiles,
+    provisioning,
+    tombstones,
+)
 from bench.registry.audit import Origin, Subject
+from bench.registry.event_kinds import HookEvent
 from bench.registry.logins import KnownDevice
 from bench.registry.model import Credentials, Device
 
@@ -111,6 +122,7 @@ def _store(session: Session, gateway: Device, new: Sequence[_NewDevice], origin:
     session.flush()  # their profiles come first
     connection.execute(insert(Device.__table__), [device for device, _ in new])  # type: ignore[arg-type]
     connection.execute(insert(Credentials.__table__), [secret for _, secret in new])  # type: ignore[arg-type]
+    hook_events.note(connection, HookEvent.CREATED, (device["id"] for device, _ in new))
     subjects = [Subject(device["name"], device["id"], gateway.customer_id) for device, _ in new]
     rows = [audit.entry(origin, what="device.added", entity=each, result=audit.SUCCESS) for each in subjects]
     audit.record(connection, rows)

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from bench.errors import NotFound
 from bench.rest_client import connectivity
 from bench.rest_client.group_keys import GroupKeys
+from bench.rest_client.hooks import Hooks
 from bench.rest_client.session import Declined, Page, id_of, json_object, json_objects
 
 _MS = 1000
@@ -17,7 +18,7 @@ _GRACE_S = 10
 _SOME = 5
 
 
-class ThingsBoard(GroupKeys):
+class ThingsBoard(GroupKeys, Hooks):
     """A server as one user sees it. Logs in at the first request, and again when its token has expired.
 
     Args:

@@ -31,6 +31,7 @@ from bench.registry.random_bytes import RandomBytes
 from bench.registry.registry import Registry
 from bench.server import device_json, device_methods, json_reader, json_writer, lateness, payloads
 from bench.server.activity import Activity
+from bench.server.hooks.webhooks import Webhooks
 from bench.server.journal import Journal
 from bench.server.lateness import Lateness, LateStore
 from bench.server.limits import Limited, Limits
@@ -96,6 +97,7 @@ class DeviceApi:
         self.calls = PersistentCalls(registry, journal, self.presence)
         self.other_servers = OtherServers(registry, self.presence, self.calls, journal)
         self.refusals = Refusals(registry, journal, metrics)
+        self.webhooks = Webhooks(registry, journal, metrics)
         self.payloads = Payloads()
         # A device reads one thing at a time: it may be all that it has, and there are few threads
         self._reading: WeakValueDictionary[uuid.UUID, asyncio.Lock] = WeakValueDictionary()

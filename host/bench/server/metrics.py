@@ -55,6 +55,12 @@ class ServerMetrics:
             ("result",),
             registry=self._registry,
         )
+        self._webhooks = Counter(
+            "firstboot_webhook_tries",
+            "Tries to send an event to a webhook; result: sent, failed, dead (it was the last one), dropped (no room).",
+            ("result",),
+            registry=self._registry,
+        )
         self._values = Counter(
             "firstboot_telemetry_values",
             "Values of telemetry that devices sent and that were stored.",
@@ -114,6 +120,10 @@ class ServerMetrics:
     def pruned(self, what: str, rows: int) -> None:
         """Count rows that were deleted because of their age or size."""
         self._pruned.labels(what).inc(rows)
+
+    def webhook(self, result: str, number: int = 1) -> None:
+        """Count events that were sent to a webhook, or not."""
+        self._webhooks.labels(result).inc(number)
 
     def watch_connections(self, transport: str, count: Callable[[], float]) -> None:
         """Have the number of a transport's open connections read from `count`."""

@@ -27,6 +27,11 @@ WAITING = 10_000
 """Announcements that wait for the database."""
 CALLS = 1_000
 """Calls that are on their way to other servers, or came from them and are not answered."""
+_ENDS = {
+    Kind.DELETED: SessionEnd.DELETED,
+    Kind.CREDENTIALS: SessionEnd.CREDENTIALS_CHANGED,
+    Kind.DEACTIVATED: SessionEnd.DEACTIVATED,
+}
 # How far another server's clock may be behind.
 _MARGIN_MS = 60_000
 
@@ -82,18 +87,16 @@ class OtherServers:
     def _on_announced(self, announced: Announcement) -> None:
         device_id, fields = announced.device_id, announced.fields
         match announced.kind:
-            case Kind.DELETED:
-                self._presence.notify_session_end(device_id, SessionEnd.DELETED)
-            case Kind.CREDENTIALS:
-                self._presence.notify_session_end(device_id, SessionEnd.CREDENTIALS_CHANGED)
-            case Kind.DEACTIVATED:
-                self._presence.notify_session_end(device_id, SessionEnd.DEACTIVATED)
+            case Kind.DELETED | Kind.CREDENTIALS | Kind.DEACTIVATED as kind:
+                self._presence.notify_session_end(device_id, _ENDS[kind])
             case Kind.ATTRIBUTES if self._follows(device_id):
                 self._put(partial(self._read, device_id, fields["scope"], fields["keys"]))
             case Kind.CALLS:
                 self._put(partial(self._calls.find, device_id))
             case Kind.CALL_OVER:
                 self._calls.forget_call(device_id, uuid.UUID(fields["call"]))
+            case Kind.WEBHOOKS:
+                self._put(self._registry.load_webhooks)
             case Kind.USERS:
                 self.on_users()
             case Kind.SEALED:
@@ -117,6 +120,7 @@ class OtherServers:
         self._put(self._catch_up)
 
     async def _catch_up(self) -> None:
+        await self._registry.load_webhooks()
         since_ms, self._since_ms = self._since_ms - _MARGIN_MS, now_ms()
         for some in parts(self._presence.connected()):
             shown = await self._registry.read(logins.shown, some)

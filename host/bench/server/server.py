@@ -164,6 +164,7 @@ class Server:
             self.api.calls.run(),
             self.api.packages.run(),
             self.api.other_servers.run(),
+            self.api.webhooks.run(),
             self._end_at_broker(),
         )
         self._tasks = [asyncio.create_task(each) for each in running]

@@ -25,6 +25,8 @@ _CREDENTIALS = {
     "/api/device/{deviceId}/credentials",
     "/api/user/{userId}/token",
     "/api/user/{userId}/activationLink",
+    "/api/hooks",
+    "/api/hooks/dead",
 }
 _PROVISIONING = "/api/provisioning/deviceProfile/{deviceProfileId}"
 # The requests of `bench flash` and `bench board new`, for one board or a tray, with labels or without.
