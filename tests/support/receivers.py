@@ -14,7 +14,7 @@ from tests.support.servers import PATIENCE_S
 class Receiver:
     """A web server: `with Receiver() as receiver:`. Answers 204, unless `answers` has other statuses for its next ones.
 
-    An answer may be bytes, too, which are sent as they are; a function of the request returns one of both.
+    An answer may be bytes, too, which are sent as they are; a function of the request returns one of both, or None.
     """
 
     def __init__(self):
@@ -36,7 +36,9 @@ class Receiver:
                 except queue.Empty:
                     answer = receiver.usual
                 answer = answer(request) if callable(answer) else answer
-                if isinstance(answer, bytes):
+                if answer is None:  # the sender has left meanwhile
+                    self.close_connection = True
+                elif isinstance(answer, bytes):
                     self.wfile.write(answer)
                     self.close_connection = True
                 else:
@@ -47,8 +49,14 @@ class Receiver:
             def log_message(self, *_):
                 pass
 
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 100
+
+            def handle_error(self, *_):  # senders leave as they like
+                pass
+
         self.usual = 204
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.port = self._server.server_port
         self.url = f"http://127.0.0.1:{self.port}/firstboot?token=a-secret-of-the-receiver"

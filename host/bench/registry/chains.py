@@ -50,6 +50,8 @@ class Chain:
     """True within the leaf's dates. One that is out of date may make a device, but takes over none."""
     flaw: str = ""
     """The reason why what else was shown is left out."""
+    needs_approval: bool = False
+    """True if a hook is to decide, too."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class ChainOutcome:
     device_name: str = ""
     replaced: uuid.UUID | None = None
     """The device whose credentials were replaced, so that sessions with the old ones can be ended."""
+    profile_name: str = ""
+    """Of what is pending."""
 
 
 _UNKNOWN = ChainOutcome(None)
@@ -72,9 +76,10 @@ def provision(
     outcomes = []
     for chain, origin in chains:
         outcome = _decide(secret_box, connection, chain)
-        if outcome.status is Status.SUCCESS or (outcome.status is not None and origin.keeps_refusal):
+        decided = outcome.status not in (None, Status.PENDING)
+        if outcome.status is Status.SUCCESS or (decided and origin.keeps_refusal):
             name = outcome.device_name or chain.common_name or ""
-            row = audit.entry(origin, what="provision", entity=_subject(connection, name), result=outcome.status.value)
+            row = audit.entry(origin, what="provision", entity=_subject(connection, name), result=str(outcome.status))
             audit.record(connection, [row])
         outcomes.append(outcome)
     return outcomes
@@ -117,9 +122,11 @@ def _provision(secret_box: SecretBox, connection: Connection, profile: Any, chai
     if tombstones.found(connection, tombstones.digests(secret_box, name, leaf)):
         return ChainOutcome(Status.FAILURE, name)
     if device is not None and device.profile_id == profile.id:
-        return _renew(secret_box, connection, device, chain)
+        return _renew(secret_box, connection, device, profile, chain)
     if device is not None or not profile.allow_create or not names.is_valid(name):
         return ChainOutcome(Status.FAILURE, name)
+    if chain.needs_approval:
+        return ChainOutcome(Status.PENDING, name, profile_name=profile.name)
     new, row = provisioning.new_device_rows(secret_box, name=name, profile_id=profile.id, own=leaf)
     provisioning.store(connection, [new], [row], [provisioning.provisioned_row(new["id"])])
     if profile.firmware_id or profile.software_id:
@@ -127,7 +134,7 @@ def _provision(secret_box: SecretBox, connection: Connection, profile: Any, chai
     return ChainOutcome(Status.SUCCESS, name)
 
 
-def _renew(secret_box: SecretBox, connection: Connection, device: Any, chain: Chain) -> ChainOutcome:
+def _renew(secret_box: SecretBox, connection: Connection, device: Any, profile: Any, chain: Chain) -> ChainOutcome:
     """Give a device a new leaf in the place of its old one."""
     if not lifecycle.may_provision(device):
         return ChainOutcome(Status.FAILURE, device.name)
@@ -138,6 +145,8 @@ def _renew(secret_box: SecretBox, connection: Connection, device: Any, chain: Ch
         return _UNKNOWN  # another process was faster with this very leaf, and may have let it in
     if not chain.is_current:  # it could not log in, and nobody else could any more
         return ChainOutcome(Status.FAILURE, device.name)
+    if chain.needs_approval:
+        return ChainOutcome(Status.PENDING, device.name, profile_name=profile.name)
     connection.execute(update(Credentials).where(Credentials.device_id == device.id).values(row))
     announcements.announce(connection, Kind.CREDENTIALS, device.id)
     hook_events.note(connection, HookEvent.ROTATED, [device.id])

@@ -46,6 +46,7 @@ _PROVISIONED = '"provisioned"'
 _PROFILES = Lookup(
     select(
         Profile.id,
+        Profile.name,
         Profile.provision_key,
         Profile.provision_type,
         Profile.sealed_secret,
@@ -84,6 +85,8 @@ class Status(StrEnum):
     FAILURE = "FAILURE"
     NONCE = "NONCE"
     """Nothing is decided: the device requested a nonce for its proof."""
+    PENDING = "PENDING"
+    """Everything speaks for the device, and nothing is done: who sent the request wants to approve it first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,10 @@ class ProvisionRequest(CredentialsRequest):
     """This and the fields below count only without a secret, where ThingsBoard finds nothing."""
     nonce: str = ""
     proof: str = field(default="", repr=False)
+    needs_approval: bool = False
+    """True if a hook is to decide, too. This and the next are never the device's own."""
+    approved_name: str = ""
+    """The name that a hook approved, if the device chose none."""
 
     @property
     def proven(self) -> tuple[str, ...]:
@@ -128,6 +135,8 @@ class ProvisionOutcome:
     """Nothing is decided yet: this device provisions again (see `reprovisioning`)."""
     ended: uuid.UUID | None = None
     """The device whose sessions have to end: it has other credentials, or is deleted."""
+    profile_name: str = ""
+    """Of what is pending."""
 
     @property
     def result(self) -> str:
@@ -285,17 +294,20 @@ class _Batch:
         request, name = prepared.request, prepared.name
         device = self.devices.get(name)
         if device is not None and self._is_again(profile, device):
-            return self._decide_again(device, request)
+            return self._decide_again(profile, device, request)
         if profile.provision_type == ProvisionType.CHECK_PRE_PROVISIONED_DEVICES:
             return self._hand_over(profile, device, request)
-        return FAILURE if device is not None else self._create(profile, name or names.random_text(), prepared)
+        name = name or request.approved_name or names.random_text()
+        return FAILURE if device is not None else self._create(profile, name, prepared)
 
-    def _decide_again(self, device: Any, request: ProvisionRequest) -> ProvisionOutcome:
+    def _decide_again(self, profile: Any, device: Any, request: ProvisionRequest) -> ProvisionOutcome:
         """Leave a device that provisions again to `reprovisioning`, unless a look is enough to refuse it."""
         if request.secret:
             return replace(FAILURE, why=NOT_PROVEN)
         if device.proven_ms is not None and self._nonces.made_ms(request.nonce) <= device.proven_ms:
             return replace(FAILURE, why=REPLAYED)
+        if request.needs_approval:
+            return ProvisionOutcome(status=Status.PENDING, device_name=device.name, profile_name=profile.name)
         return replace(FAILURE, again=device.id)
 
     def _is_again(self, profile: Any, device: Any) -> bool:
@@ -324,6 +336,8 @@ class _Batch:
             own = credentials.from_row(self._secret_box, self.credentials[device.id])
         except WrongKey:
             return FAILURE
+        if request.needs_approval:
+            return ProvisionOutcome(status=Status.PENDING, device_name=device.name, profile_name=profile.name)
         if state is None:
             self._mark(device.id)
         self.proven.append(device.id)
@@ -336,6 +350,8 @@ class _Batch:
             return FAILURE
         if not self.buried.isdisjoint(prepared.tombstones):
             return FAILURE
+        if prepared.request.needs_approval:
+            return ProvisionOutcome(status=Status.PENDING, device_name=name, profile_name=profile.name)
         own = prepared.own or credentials.access_token(names.random_text())
         gateway = prepared.request.gateway and bool(prepared.request.secret)  # a proof does not cover it
         device, row = new_device_rows(self._secret_box, name=name, profile_id=profile.id, own=own, gateway=gateway)
@@ -394,7 +410,9 @@ def provision(
     trail = [
         audit.entry(origin, what=WHAT, entity=batch.subject(each, outcome), result=outcome.result)
         for (_, origin), each, outcome in zip(requests, prepared, outcomes, strict=True)
-        if outcome.again is None and (outcome.status is Status.SUCCESS or origin.keeps_refusal)
+        if outcome.again is None
+        and outcome.status is not Status.PENDING
+        and (outcome.status is Status.SUCCESS or origin.keeps_refusal)
     ]
     audit.record(connection, trail)
     return outcomes

@@ -9,16 +9,16 @@ import json
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from bench.errors import NotFound, Refused
 from bench.registry import audit, claims, lifecycle, rotation, timeseries
 from bench.registry.audit import Origin, Subject
 from bench.registry.batching import Conflict
-from bench.registry.chains import Chain
+from bench.registry.chains import Chain, ChainOutcome
 from bench.registry.changes import Change
 from bench.registry.clock import now_ms
 from bench.registry.credentials import InvalidCredentials, MqttLogin
@@ -26,11 +26,12 @@ from bench.registry.device_room import Full
 from bench.registry.logins import DeviceLogin, KnownDevice
 from bench.registry.model import CLIENT_SCOPE, SHARED_SCOPE
 from bench.registry.provision_type import Again
-from bench.registry.provisioning import ProvisionOutcome, Status
+from bench.registry.provisioning import ProvisionOutcome, ProvisionRequest, Status
 from bench.registry.random_bytes import RandomBytes
 from bench.registry.registry import Registry
 from bench.server import device_json, device_methods, json_reader, json_writer, lateness, payloads
 from bench.server.activity import Activity
+from bench.server.hooks.pre_provision import Approval
 from bench.server.hooks.webhooks import Webhooks
 from bench.server.journal import Journal
 from bench.server.lateness import Lateness, LateStore
@@ -42,6 +43,9 @@ from bench.server.payloads import Payloads
 from bench.server.persistent_calls import PersistentCalls
 from bench.server.presence import AnswerUnreadable, Presence, SessionEnd
 from bench.server.refusals import Refusals
+
+R = TypeVar("R", ProvisionRequest, Chain)
+T = TypeVar("T", ProvisionOutcome, ChainOutcome)
 
 # A payload that is longer is no empty list, or has too much space in it.
 _EMPTY_LIST = 256
@@ -98,6 +102,7 @@ class DeviceApi:
         self.other_servers = OtherServers(registry, self.presence, self.calls, journal)
         self.refusals = Refusals(registry, journal, metrics)
         self.webhooks = Webhooks(registry, journal, metrics)
+        self.approval: Approval | None = None
         self.payloads = Payloads()
         # A device reads one thing at a time: it may be all that it has, and there are few threads
         self._reading: WeakValueDictionary[uuid.UUID, asyncio.Lock] = WeakValueDictionary()
@@ -153,10 +158,15 @@ class DeviceApi:
             check = partial(self.limits.check, source.address, request.device_name, request.key, proven=proven)
             await self._within_limits(check, source, _PROVISION, self.metrics.exchange, entity=request.device_name)
             source = self.refusals.reserve(source)
-            outcome = await self.registry.provision(request, source)
+            outcome = await self.registry.provision(self._unapproved(request), source)
             if outcome.status is Status.NOT_FOUND:
                 self.limits.failed(source.address, request.device_name, request.key, proven=proven)
                 self.limits.failed_at(source.address, number=cost, proven=proven)
+        if outcome.status is Status.PENDING:
+            approved = replace(request, approved_name=outcome.device_name)
+            decide = partial(self.registry.provision, approved, source)
+            refused_by_hook = ProvisionOutcome(status=Status.FAILURE, device_name=outcome.device_name)
+            outcome = await self._approved(outcome, source, decide, refused_by_hook)
         refused = outcome.status in (Status.NOT_FOUND, Status.FAILURE)
         await self.refusals.settle(source, refused=refused)
         self.metrics.exchange(source.transport, outcome.status.value, time.perf_counter() - started)
@@ -169,12 +179,34 @@ class DeviceApi:
             self.presence.notify_session_end(outcome.ended, ending)
         return outcome
 
+    def _unapproved(self, request: R) -> R:
+        """Return a request that is decided only so far as it goes without the hook's approval, if there is a hook."""
+        return request if self.approval is None else replace(request, needs_approval=True)
+
+    async def _approved(
+        self, pending: ProvisionOutcome | ChainOutcome, source: Origin, decide: Callable[[], Awaitable[T]], refused: T
+    ) -> T:
+        """Decide what the hook approves. What it refuses is recorded here, as nothing was before."""
+        assert self.approval is not None
+        where = {"transport": source.transport, "address": source.address}
+        question = {"profile": pending.profile_name, "deviceName": pending.device_name, **where}
+        refusal = await self.approval.refusal(question)
+        if not refusal:
+            return await decide()
+        if source.keeps_refusal:
+            row = audit.entry(source, what=_PROVISION, entity=pending.device_name, result=refusal)
+            await self.registry.record(row)
+        return refused
+
     async def provision_chain(self, chain: Chain, source: Origin) -> None:
         """Make or renew the device that a TLS client's certificates are for, if a profile has them."""
         source = self.refusals.reserve(source)
         if chain.flaw:
             self.log("chain_invalid", source, why=chain.flaw)
-        outcome = await self.registry.provision_chain(chain, source)
+        outcome = await self.registry.provision_chain(self._unapproved(chain), source)
+        if outcome.status is Status.PENDING:
+            decide = partial(self.registry.provision_chain, chain, source)
+            outcome = await self._approved(outcome, source, decide, ChainOutcome(Status.FAILURE, outcome.device_name))
         await self.refusals.settle(source, refused=outcome.status not in (None, Status.SUCCESS))
         if outcome.status is None:
             return

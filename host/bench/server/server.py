@@ -23,6 +23,8 @@ from bench.server.coap import CoapServer
 from bench.server.connections import CONNECTIONS, Bounds, Connections, Slot
 from bench.server.device_api import DeviceApi, origin
 from bench.server.endpoints import Endpoints, Ports
+from bench.server.hooks.entry_points import EntryPoints
+from bench.server.hooks.pre_provision import Approval, PreProvision
 from bench.server.http.app import application
 from bench.server.http.polls import Polls
 from bench.server.http.uvicorn_server import CONNECTION_QUEUE, HttpServer, HttpTimeouts
@@ -77,6 +79,8 @@ class Options:
     topic_prefix: str = broker_topics.PREFIX
     # The management API of that broker, which is told whom to cut off; None if it is told nothing.
     broker: BrokerManagement | None = None
+    # The hook that may refuse devices; None if there is none.
+    pre_provision: PreProvision | None = None
     # Connections over TCP at once, all together; fewer where fewer files may be open.
     connections: int = CONNECTIONS
 
@@ -109,25 +113,16 @@ class Server:
             limits = Limits(options.limits)
             await accounts.remember_logins(self.registry, limits)
             late = lateness.PRODUCTION if options.like_production else lateness.NONE
-            self.metrics.watch_total(
-                "journal_lost", "Events that could not be told: the output is full, slow or gone.", lambda: journal.lost
-            )
             self.api = DeviceApi(self.registry, journal, limits, self.metrics, late)
             await self.api.calls.load()
+            self.api.approval = Approval(options.pre_provision, journal) if options.pre_provision else None
             self.connections = Connections(
                 Bounds.of(options.connections, file_limits.free()), journal, is_exempt=self._is_exempt
             )
-            self.metrics.watch_total(
-                "connections_refused",
-                "Connections that were closed because there were too many.",
-                lambda: self.connections.refused,
-            )
             self._gateway = Gateway(self.api, connect_deadline_s=options.deadline_s)
-            for transport in ("mqtt", "mqtts"):
-                self.metrics.watch_connections(transport, partial(self._gateway.count, transport))
             self._coap = await CoapServer.listen(self.api, options.host, options.coap_port)
             undo.push_async_callback(self._coap.close, 0)
-            self.metrics.watch_connections("coap", lambda: self._coap.observations)
+            self._watch_numbers()
             contexts = https_context(self.identity), mqtt_context(self.identity, options.tls_client_ca)
             tls = {
                 "mqtts": Tls(contexts[1], options.deadline_s, _GRACE_S),
@@ -157,6 +152,7 @@ class Server:
             self._note_certificate()
 
         self._note_certificate()
+        self._hooks = EntryPoints(self.registry.feed, journal)
         every_s = options.certificate_every_s
         running = (
             renewal.watch(self.identity, lambda: _identity(options), use, self._journal, every_s=every_s),
@@ -177,6 +173,20 @@ class Server:
         ]
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         return self
+
+    def _watch_numbers(self) -> None:
+        metrics, journal = self.metrics, self._journal
+        metrics.watch_total(
+            "journal_lost", "Events that could not be told: the output is full, slow or gone.", lambda: journal.lost
+        )
+        metrics.watch_total(
+            "connections_refused",
+            "Connections that were closed because there were too many.",
+            lambda: self.connections.refused,
+        )
+        for transport in ("mqtt", "mqtts"):
+            metrics.watch_connections(transport, partial(self._gateway.count, transport))
+        metrics.watch_connections("coap", lambda: self._coap.observations)
 
     async def _end_at_broker(self) -> None:
         """Have the broker, if there is one, end the connections of those who may not be there any more."""
@@ -227,6 +237,9 @@ class Server:
                 await self._activity
         self.connections.abort_all()
         await self.registry.close()
+        await self._hooks.close()
+        if self.api.approval is not None:
+            await self.api.approval.close()
 
 
 def _identity(options: Options) -> Identity:

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,13 @@ from bench.server.limits import Rules
 
 _RULES = Rules()
 _RETENTION = Retention()
+
+
+class Default(StrEnum):
+    """The decision about a device without the hook's."""
+
+    REFUSE = "refuse"
+    ALLOW = "allow"
 
 
 def _port(name: str, usual: int) -> Any:
@@ -89,6 +97,20 @@ def serve(
         Path | None,
         typer.Option(help="A private TOML file with your broker's management API: whom you delete is cut off there."),
     ] = None,
+    pre_provision: Annotated[
+        str,
+        typer.Option(
+            metavar="HOOK",
+            help="May refuse devices before they are provisioned: a URL, or an entry point of firstboot.pre_provision.",
+            envvar="BENCH_PRE_PROVISION",
+        ),
+    ] = "",
+    pre_provision_timeout: Annotated[
+        float, typer.Option(min=0.1, max=30, metavar="SECONDS", help="The time that it has to decide.")
+    ] = 2.0,
+    pre_provision_default: Annotated[
+        Default, typer.Option(help="What counts if it does not answer in time, or not with an answer.")
+    ] = Default.REFUSE,
     like: Annotated[
         str,
         typer.Option(
@@ -170,6 +192,7 @@ def serve(
     random key and secret, an operator with a random password (operator.json), and a CA of its own.
     """
     # A server takes half a second to import, and no other command needs it.
+    from bench.server.hooks.pre_provision import PreProvision  # noqa: PLC0415
     from bench.server.journal import Journal  # noqa: PLC0415
     from bench.server.run import foreground  # noqa: PLC0415
     from bench.server.run.event_loop import new_event_loop  # noqa: PLC0415
@@ -199,6 +222,13 @@ def serve(
         cors_origins=tuple(cors_origin),
         topic_prefix=broker_topics.check_prefix(topic_prefix),
         broker=broker_management.read(broker_api) if broker_api else None,
+        pre_provision=PreProvision(
+            hook=pre_provision,
+            timeout_s=pre_provision_timeout,
+            allows_by_default=pre_provision_default is Default.ALLOW,
+        )
+        if pre_provision
+        else None,
         like=wanted,
         like_production=like_production,
         connections=connections,
