@@ -189,3 +189,42 @@ def test_devices_are_listed_by_their_fields(data):
     ]
     refused(2, "write NAME=VALUE", "device", "list", "--field", "color", *data)
     refused(1, "have no field field.a b", "device", "list", "--field", "a b=1", *data)
+
+
+def test_templates_and_fields_move_to_another_server_and_back_to_the_byte(data, tmp_path):
+    other = ("--data", str(tmp_path / "other"))
+    profile, devices, table = (tmp_path / each for each in ("press.json", "fleet.jsonl", "fleet.csv"))
+    for name, values in (("a", ("voltage=1.5", "color=007")), ("b", ("voltage=-2", 'color=blue, or "red"'))):
+        options = [word for each in values for word in ("--field", each)]
+        assert bench("device", "create", name, "--profile", "press", *options, *data).returncode == 0
+    printed("profile", "export", "press", str(profile), *data)
+    printed("device", "export", str(devices), "--with-credentials", *data)
+    printed("device", "export", str(table), "--with-credentials", "--format", "csv", *data)
+    assert table.read_text().partition("\n")[0].split(",")[6:8] == ["FIELD.color", "FIELD.voltage"]
+    assert bench("profile", "create", "default", *other).returncode == 0
+    assert printed("profile", "import", str(profile), *other)["not_taken"] == []
+    assert printed("profile", "template", "press", *other) == printed("profile", "template", "press", *data)
+    for count in ("created", "same"):
+        assert printed("device", "import", str(devices), *other)[count] == 2
+    assert printed("import", str(table), *other)["same"] == ["a", "b"]
+    assert bench("device", "fields", "a", "--set", "color=x", *other).returncode == 0
+    assert printed("import", str(table), *other)["updated"] == ["a"]
+    for form, before in (("json", devices), ("csv", table)):
+        again = tmp_path / f"again.{form}"
+        printed("device", "export", str(again), "--with-credentials", "--format", form, *other)
+        assert again.read_bytes() == before.read_bytes()
+
+
+def test_values_that_do_not_fit_a_template_are_named_by_an_import(data, tmp_path):
+    line = {"name": "a", "profile": "press", "fields": {"color": 1, "colour": "x", "voltage": 2}}
+    (tmp_path / "fleet").write_text(json.dumps(line))
+    done = bench("device", "import", tmp_path / "fleet", "--json", *data)
+    assert done.returncode == 1
+    (problem,) = json.loads(done.stdout)["problems"]
+    lost = {each for each in problem["not_taken"] if each.startswith("field")}
+    assert lost == {f"field {name}: its profile's template takes no such value here" for name in ("color", "colour")}
+    assert printed("device", "show", "a", *data)["fields"] == {"color": "red", "voltage": 2}
+    (tmp_path / "fleet").write_text(json.dumps({**line, "fields": []}))
+    refused(2, "line 1 holds no device", "device", "import", tmp_path / "fleet", *data)
+    (tmp_path / "x.json").write_text(json.dumps({"name": "x", "profileData": {}, "template": {"topics": "#"}}))
+    refused(2, "not a pattern of topics", "profile", "import", tmp_path / "x.json", *data)

@@ -22,15 +22,17 @@ _MARKS = frozenset(";\t|\r\n")
 
 
 class DeviceTable:
-    """A table of devices (see `rest_client.device_files`), with a column for each server attribute of any of them.
+    """A table of devices (see `rest_client.device_files`), with a column for each field and server attribute of any.
 
     Args:
+        names: The fields.
         keys: The attributes.
         with_credentials: Whether there are columns of credentials.
     """
 
-    def __init__(self, keys: Iterable[str], *, with_credentials: bool) -> None:
-        self._fields = (*_FIELDS, *(_SECRETS if with_credentials else ()))
+    def __init__(self, names: Iterable[str], keys: Iterable[str], *, with_credentials: bool) -> None:
+        custom = (f"{import_lines.FIELD}{each}" for each in sorted(names))
+        self._fields = (*_FIELDS, *custom, *(_SECRETS if with_credentials else ()))
         self._keys = sorted(keys)
         self.head = _line([*self._fields, *self._keys])
 
@@ -54,7 +56,10 @@ def check(device: Mapping[str, Any]) -> None:
         raise ValueError("it is deactivated")
     for key, stored in attributes(device).items():
         _check_attribute(key, stored)
-    alone = DeviceTable(attributes(device), with_credentials="credentials" in device)
+    for name, stored in device["fields"].items():
+        if not _cell(stored):
+            raise ValueError(f"the field {name} is empty, which would be read as none")
+    alone = DeviceTable(device["fields"], attributes(device), with_credentials="credentials" in device)
     text = alone.head + alone.line(device)
     try:
         content = decoding.decode(text.encode(), "").content
@@ -86,6 +91,7 @@ def _fields(device: Mapping[str, Any]) -> dict[str, str]:
         "SERIAL_NUMBER": device["serialNumber"] or "",
         "IS_GATEWAY": "true" if info.get("gateway") is True else "",
         "DESCRIPTION": str(info.get("description") or ""),
+        **{f"{import_lines.FIELD}{name}": _cell(stored) for name, stored in device["fields"].items()},
     }
     return {**found, **_secrets(device["credentials"])} if "credentials" in device else found
 
@@ -104,7 +110,7 @@ def _secrets(own: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _cell(stored: Any) -> str:
-    """Return an attribute's cell: text as it is, and all else as JSON; none for None."""
+    """Return the cell of a field or an attribute: text as it is, and all else as JSON; none for None."""
     if stored is None or isinstance(stored, str):
         return stored or ""
     return json.dumps(stored, ensure_ascii=False)

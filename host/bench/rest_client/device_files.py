@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.contract.templates import Field, ValueType
 from bench.errors import BenchError, NotFound, UsageError
 from bench.registry.device_states import Access
 from bench.rest_client.session import Declined, id_of, in_parallel, json_object
@@ -69,6 +70,7 @@ async def _export(
         "customer": device.get("customerTitle"),
         "serialNumber": record["serialNumber"] or None,
         "access": record["access"] or None,
+        "fields": await server.own_fields(device_id),
         "additionalInfo": device.get("additionalInfo"),
     }
     if with_credentials:
@@ -124,8 +126,8 @@ def _device(line: str) -> dict[str, Any] | None:
         return None
     if found.get("access") not in _ACCESSES or not isinstance(found.get("serialNumber") or "", str):
         return None
-    own, attributes = found.get("credentials", {}), found.get("attributes", {})
-    if not isinstance(own, dict) or not isinstance(attributes, dict) or set(attributes) - set(_SCOPES):
+    own, attributes, fields = (found.get(key, {}) for key in ("credentials", "attributes", "fields"))
+    if not all(isinstance(each, dict) for each in (own, attributes, fields)) or set(attributes) - set(_SCOPES):
         return None
     if own and not isinstance(own.get("credentialsType"), str):
         return None
@@ -150,6 +152,7 @@ async def store(
     try:
         there = await _made(server, device, profiles, done)
         await _set_record(server, id_of(there), device, done)  # first: it may be one that must not log in
+        await _set_fields(server, id_of(there), device.get("fields", {}), done)
         await _assign(server, there, device.get("customer"), customers, done)
         for scope in _SETTABLE:
             await _set(server, id_of(there), scope, device.get("attributes", {}).get(scope) or {}, done)
@@ -219,6 +222,24 @@ async def _set_record(server: ThingsBoard, device_id: str, device: dict[str, Any
         done.lost.append(f"{access}: it is {record['access']} here, and stays so")
     if serial_number and record["serialNumber"] != serial_number:
         await server.set_serial_number(device_id, serial_number)
+        done.changed = True
+
+
+async def _set_fields(server: ThingsBoard, device_id: str, values: dict[str, Any], done: Moved) -> None:
+    """Set values of fields, and note those that the template of the device's profile does not take here."""
+    if not values:
+        return
+    found = await server.inherited(device_id)
+    if found is None:
+        done.lost.append("fields: this server does not keep them")
+        return
+    there = {name: Field(type=ValueType(each["type"])) for name, each in found["fields"].items()}
+    taken = {name: value for name, value in values.items() if name in there and there[name].is_valid(value)}
+    done.lost += [f"field {name}: its profile's template takes no such value here" for name in values.keys() - taken]
+    own = {name: each["value"] for name, each in found["fields"].items() if each["own"]}
+    changed = {name: value for name, value in taken.items() if not _is_same(own.get(name), value)}
+    if changed:
+        await server.change_fields(device_id, changed)
         done.changed = True
 
 

@@ -5,10 +5,11 @@ from contextlib import suppress
 from enum import StrEnum
 from typing import Any
 
+from bench.contract import templates
 from bench.errors import BenchError, NotFound, UsageError
 from bench.registry.names import random_text
 from bench.registry.provision_type import ProvisionType
-from bench.rest_client.session import json_object
+from bench.rest_client.session import id_of, json_object
 from bench.rest_client.thingsboard import ThingsBoard
 
 # Of one server alone; ThingsBoard's pages leave them out, too.
@@ -33,7 +34,7 @@ class Secret(StrEnum):
 
 
 def parse(text: str, where: str) -> dict[str, Any]:
-    """Return the profile in a file's text. Raises UsageError if there is none."""
+    """Return the profile in a file's text. Raises UsageError if there is none, also for its template."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -42,6 +43,8 @@ def parse(text: str, where: str) -> dict[str, Any]:
         raise UsageError(f"{where} holds no profile: name a file of bench profile export, or of ThingsBoard's pages")
     if not isinstance(found.get("profileData"), dict):
         raise UsageError(f"{where} holds a profile without profileData: export it again")
+    if "template" in found:
+        templates.parse(found["template"])
     return found
 
 
@@ -73,6 +76,13 @@ def portable(profile: dict[str, Any], secret: Secret) -> dict[str, Any]:
     return {**found, "profileData": data}
 
 
+async def export(server: ThingsBoard, profile: dict[str, Any], secret: Secret) -> dict[str, Any]:
+    """Return a profile of a server as `portable` does, with its template if it has one. Raises UsageError likewise."""
+    template = await server.template(id_of(profile))
+    found = portable(profile, secret)
+    return {**found, "template": template.to_json()} if template and template.to_json() else found
+
+
 async def store(
     server: ThingsBoard, profile: dict[str, Any], *, replace: bool
 ) -> tuple[dict[str, Any], bool, list[str]]:
@@ -96,12 +106,18 @@ async def store(
     if old is not None and not replace:
         raise BenchError(f"there is a profile {name}: give the other one a --name, or change this one with --replace")
     wanted, lost = await _without_missing(server, profile)
+    template = wanted.pop("template", None)
     if old is not None:
         own = {key: old[key] for key in ("id", "version", "default") if old.get(key) is not None}
         wanted = {**wanted, **own}
     stored = json_object(await server.post("/api/deviceProfile", wanted))
     kept = {key: value for key, value in wanted.items() if key not in {*_OWN, "default"}}
     lost += [f"{path}: this server does not keep it" for path in _missing(kept, stored)]
+    if template is not None:
+        try:
+            await server.set_template(id_of(stored), templates.parse(template))
+        except NotFound:
+            lost.append("template: this server does not keep it")
     return stored, old is None, lost
 
 

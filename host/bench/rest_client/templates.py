@@ -33,6 +33,11 @@ class Templates(Lifecycle):
         except NotFound:
             return None
 
+    async def own_fields(self, device_id: str) -> dict[str, Value]:
+        """Return a device's own values, without hidden ones; none if the server keeps no such thing."""
+        found = (await self.inherited(device_id) or {}).get("fields", {})
+        return {name: each["value"] for name, each in sorted(found.items()) if each["own"]}
+
     async def change_fields(self, device_id: str, changes: Mapping[str, Value | None]) -> dict[str, Any]:
         """Change values that a device has of its own, and return what it has then; None removes a value."""
         return await self._replace(f"device/{device_id}/fields", dict(changes))

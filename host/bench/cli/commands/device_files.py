@@ -63,7 +63,8 @@ async def export(
     """Write devices to a file, for bench device import at another server, or as CSV for bench import.
 
     With their credentials the boards log in there as they are; their attributes of all scopes go along, serial numbers,
-    customers, and whether they are deactivated. Ids, times, telemetry, and profiles (bench profile export), do not.
+    customers, their own values of fields, and whether they are deactivated. Ids, times, telemetry, and profiles (bench
+    profile export), do not.
     CSV has only server attributes, and no customers; a device that it cannot hold is left out, and named.
     Decommissioned devices are left out, too: no server may bring them back.
     """
@@ -100,6 +101,7 @@ def _lines(form: Form, file: Path, output: IO[bytes], done: Exported, *, with_cr
         return
     with tempfile.TemporaryFile(dir=file.parent) as lines:
         yield lines
+        names: set[str] = set()
         keys: set[str] = set()
         for device in _read(lines):
             try:
@@ -108,8 +110,9 @@ def _lines(form: Form, file: Path, output: IO[bytes], done: Exported, *, with_cr
                 done.left_out[device["name"]] = str(error)
                 done.devices -= 1
             else:
+                names.update(device["fields"])
                 keys.update(device_csv.attributes(device))
-        written = DeviceTable(keys, with_credentials=with_credentials)
+        written = DeviceTable(names, keys, with_credentials=with_credentials)
         output.write(written.head.encode())
         output.writelines(written.line(each).encode() for each in _read(lines) if each["name"] not in done.left_out)
 

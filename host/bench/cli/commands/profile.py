@@ -166,7 +166,7 @@ async def export(
 ) -> None:
     """Write a profile to a file, in the form that ThingsBoard's own pages export and import."""
     common.check_new(file, force=force)
-    found = profile_files.portable(await server.profile(name), secret)
+    found = await profile_files.export(server, await server.profile(name), secret)
     paths.write_private(file, json.dumps(found, indent=2).encode(), is_durable=True)
     has_secret = bool(found.get("provisionDeviceKey")) and found.get("provisionType") != _CHAIN
     if as_json:
