@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from bench.errors import BenchError, UsageError
-from bench.registry import audit
+from bench.registry import audit, group_keys, profiles
 from bench.registry.audit import Origin
 from bench.registry.chains import Chain
 from bench.registry.profiles import Strategy, create
-from bench.registry.provision_type import ProvisionType
+from bench.registry.provision_type import Again, ProvisionType
 from bench.server.hooks import pre_provision
 from bench.server.hooks.pre_provision import PreProvision
 from bench.server.limits import AT_ONCE, Rules
@@ -22,6 +22,7 @@ from tests.support.entry_points import install
 from tests.support.http_requests import PROVISION, call
 from tests.support.mqtt_packets import FAILURE, request_body
 from tests.support.operators import ok
+from tests.support.proofs import every_transport, prove, reference
 from tests.support.provisioning import over_mqtt
 from tests.support.receivers import Receiver
 from tests.support.servers import PATIENCE_S, on_both_databases
@@ -159,6 +160,31 @@ def test_chain_needs_approval_when_it_makes_or_renews_a_device(start, hook):
         pre_provision.REFUSED,
         "SUCCESS",
     ]
+
+
+@every_transport
+def test_wiped_device_gets_its_device_back_once_it_is_allowed(start, hook, send):
+    server = start()
+
+    def let(session):
+        profile = profiles.by_name(session, "default")
+        key = group_keys.replace(session, profile)
+        group_keys.set_again(profile, Again.KEEP)
+        return key
+
+    secret = reference(server.query(lambda registry: registry.write(let)), "press-4")
+    for usual, token, status in (
+        (REFUSE, "first-token", b'"FAILURE"'),
+        (ALLOW, "first-token", b'"SUCCESS"'),
+        (REFUSE, "second-token", b'"FAILURE"'),
+        (ALLOW, "second-token", b'"SUCCESS"'),
+    ):
+        hook.usual = usual
+        assert status in prove(server, send, secret, deviceName="press-4", token=token)[1]
+        assert hook.next().json["deviceName"] == "press-4"
+    assert hook.requests.empty()
+    assert server.query(lambda registry: registry.token_login("first-token")) is None
+    assert server.query(lambda registry: registry.token_login("second-token")) is not None
 
 
 # A hook that does not answer.
