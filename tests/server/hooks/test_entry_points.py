@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from bench.registry import devices, profiles
+from bench.registry import audit, devices, profiles
+from bench.registry.audit import Subject
 from bench.server.hooks import entry_points
 from tests.support.entry_points import install
 from tests.support.http_requests import PROVISION, call
@@ -68,7 +69,9 @@ def test_function_gets_nothing_of_what_was_rolled_back(hooks, start_server):
     server = start_server()
 
     def fail(session):
-        devices.create(session, "rolled-back", profiles.by_name(session, "default"))
+        made = devices.create(session, "rolled-back", profiles.by_name(session, "default"))
+        row = audit.entry(audit.UNKNOWN_ORIGIN, what="device.added", entity=Subject.of(made), result=audit.SUCCESS)
+        audit.record(session.connection(), [row])
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

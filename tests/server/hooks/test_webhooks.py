@@ -7,8 +7,9 @@ import uuid
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from bench.registry import devices, profiles
+from bench.registry import audit, devices, profiles
 from bench.registry import webhooks as stored
+from bench.registry.audit import Subject
 from bench.registry.event_kinds import HookEvent
 from bench.registry.model import Audit, Webhook, WebhookDelivery
 from bench.server.hooks import webhooks
@@ -270,7 +271,9 @@ def test_event_of_a_transaction_that_was_rolled_back_is_not_sent(server, operato
     add(operator, receiver, "created")
 
     def fail(session):
-        devices.create(session, "rolled-back", profiles.by_name(session, "default"))
+        made = devices.create(session, "rolled-back", profiles.by_name(session, "default"))
+        row = audit.entry(audit.UNKNOWN_ORIGIN, what="device.added", entity=Subject.of(made), result=audit.SUCCESS)
+        audit.record(session.connection(), [row])
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
