@@ -12,11 +12,7 @@ import os
 
 from micropython import const
 
-from firstboot import memory
-from firstboot.errors import ProtocolError, SettingsError
-
-CERTIFICATE_FILE = "/device.crt"
-KEY_FILE = "/device.key"
+from firstboot.errors import ProtocolError
 
 # 128 bits. Hex, because a token is also a path segment over HTTP.
 _SECRET_BYTES = const(16)
@@ -49,32 +45,13 @@ def _make_certificate(name: str) -> dict[str, str]:
     start = time.ticks_ms()
     key = p256.make_key()
     public = p256.public(key, board.idle)
-    made = _certificate(x509.self_signed(name, key, public, board.idle), x509.private_key(key, public))
+    made = pair(x509.self_signed(name, key, public, board.idle), x509.private_key(key, public))
     events.emit("key_made", took_ms=time.ticks_diff(time.ticks_ms(), start))
     return made
 
 
-def from_flash() -> dict[str, str]:
-    """Return the certificate and key that lie in the flash as DER; raise SettingsError if they do not."""
-    try:
-        with open(CERTIFICATE_FILE, "rb") as file:
-            certificate = file.read()
-        with open(KEY_FILE, "rb") as file:
-            key = file.read()
-    except OSError as error:
-        memory.check(error)
-        raise SettingsError(
-            "%s or %s is missing: flash them, or let the device make its own" % (CERTIFICATE_FILE, KEY_FILE)
-        )
-    leaf = (memory.split(certificate) or [certificate])[0]
-    made = _certificate(leaf, key)
-    above = certificate[len(leaf) :]
-    if above:
-        made["chain"] = _base64(above)
-    return made
-
-
-def _certificate(certificate: bytes, key: bytes) -> dict[str, str]:
+def pair(certificate: bytes, key: bytes) -> dict[str, str]:
+    """Return the credential of a certificate and its key, both DER."""
     return {"type": "X509_CERTIFICATE", "certificate": _base64(certificate), "key": _base64(key)}
 
 

@@ -130,7 +130,7 @@ class Login:
         made_by = settings.text("provision.made_by")
         if not settings.text("provision.key"):
             raise Rejected(
-                "the server does not know this device's certificate: register it there, or set provision.key"
+                "the server does not know this device's credentials: register them there, or set provision.key"
             )
         if not pending and made_by != "server":
             pending = self._store([self._make()])
@@ -170,10 +170,13 @@ class Login:
 
     def _make(self) -> dict[str, str]:
         """Return a credential of our own that the server does not know yet."""
-        if self._settings.text("provision.made_by") == "flash":
-            return credentials.from_flash()
+        kind = self._settings.text("provision.credentials")
         with temporary.Imports():  # a key's arithmetic
-            return credentials.make(self._settings.text("provision.credentials"), self._name)
+            if self._settings.text("provision.made_by") == "flash":
+                from firstboot import from_flash
+
+                return from_flash.read(kind)
+            return credentials.make(kind, self._name)
 
     def _store(self, pending: list[dict[str, str]]) -> list[dict[str, str]]:
         self._vault.update(pending=pending)

@@ -30,7 +30,8 @@ def prepare(settings: Settings, vault: Vault, name: str, value: str = "") -> dic
         VaultError: if the new credential did not reach the flash, or no credential is active.
         SettingsError: if the device's certificate comes with its flash.
     """
-    if settings.text("provision.made_by") == "flash":
+    made_by, kind = settings.text("provision.made_by"), settings.text("provision.credentials")
+    if made_by == "flash" and kind == "X509_CERTIFICATE":
         raise SettingsError("this device's certificate comes with its flash: flash another one")
     active, pending = vault.record.get("active"), vault.record.get("pending", [])
     if not active:  # it logs in with what could not be stored as active

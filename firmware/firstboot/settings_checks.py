@@ -26,7 +26,7 @@ _KNOWN: dict[str, tuple[type, str | int | list[object] | None, int]] = {
     "provision.proof": (bool, False, 0),
     "provision.credentials": (str, "ACCESS_TOKEN", 1),
     # Who makes the secret: "device" survives a lost answer, "server" does not (docs/credentials.md);
-    # "flash": a certificate and its key that were put into the flash with the firmware.
+    # "flash": those that were put into the flash with the firmware, a certificate and its key, say.
     "provision.made_by": (str, "device", 1),
     # Refused logins in a row after which the device provisions anew; 0: never.
     "provision.after_refusals": (int, 0, 0),
@@ -162,13 +162,9 @@ def _check_meaning(values: dict[str, object]) -> None:
     watchdog_s = values["board.watchdog_s"]
     if isinstance(watchdog_s, int) and 0 < watchdog_s < _WATCHDOG_LEAST_S:
         raise SettingsError("board.watchdog_s must be 0 (off), or %d and more" % _WATCHDOG_LEAST_S)
-    certificate = values["provision.credentials"] == "X509_CERTIFICATE"
-    if certificate and not values["server.tls"]:
+    if values["provision.credentials"] == "X509_CERTIFICATE" and not values["server.tls"]:
         raise SettingsError("a certificate logs in over TLS only: set server.tls")
-    if values["provision.made_by"] == "flash":
-        if not certificate:
-            raise SettingsError('provision.made_by "flash" is for X509_CERTIFICATE')
-    elif not values["provision.key"] or not values["provision.secret"]:
+    if values["provision.made_by"] != "flash" and not (values["provision.key"] and values["provision.secret"]):
         raise SettingsError("provision.key or provision.secret is missing")
 
 

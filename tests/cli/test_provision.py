@@ -385,3 +385,59 @@ def test_issued_credentials_replace_the_old_ones(tmp_path):
         issued.append(issuing.issue(session, devices.by_name(session, "press-1"), "press-press-1"))
 
     asyncio.run(scenario())
+
+
+def test_devices_get_serial_numbers_which_go_on_after_an_interruption(data, tmp_path):
+    numbers = tmp_path / "numbers.csv"
+    numbers.write_text("serial\n" + "".join(f"SN {number}\n" for number in range(4)))
+    file = tmp_path / "line7.csv"
+    command = ("press", "--count", "4", "--format", "csv", "--output", file, "--data", data)
+    made(*command, "--serials", numbers)
+    rows = of_csv(file.read_text())
+    assert [(each["device_id"], each["serial"]) for each in rows] == [
+        (f"press-00{at + 1}", f"SN {at}") for at in range(4)
+    ]
+    found = json.loads(bench("device", "list", "--serial", "SN 2", "--json", "--data", data).stdout)
+    assert [(each["name"], each["serial_number"]) for each in found] == [("press-003", "SN 2")]
+
+    head, *lines = file.read_text().splitlines(keepends=True)
+    part = tmp_path / "line8.csv.part"
+    part.touch(0o600)
+    part.write_text(head + "".join(lines[:2]) + lines[2][:9])  # as if it was killed while it wrote the third
+    made(
+        "press",
+        "--count",
+        "4",
+        "--format",
+        "csv",
+        "--output",
+        tmp_path / "line8.csv",
+        "--serials",
+        numbers,
+        "--data",
+        data,
+    )
+    rows = of_csv((tmp_path / "line8.csv").read_text())
+    assert [each["serial"] for each in rows] == [f"SN {at}" for at in range(4)]
+    assert [each["device_id"] for each in rows] == ["press-001", "press-002", "press-005", "press-006"]
+
+
+def test_serial_numbers_that_are_too_few_or_of_certain_boards_are_refused(data, tmp_path):
+    numbers = tmp_path / "numbers.csv"
+    arguments = (
+        "provision",
+        "press",
+        "--count",
+        "2",
+        "--output",
+        tmp_path / "out",
+        "--serials",
+        numbers,
+        "--data",
+        data,
+    )
+    numbers.write_text("serial\nSN-1\n")
+    refused(2, "--serials names too few", *arguments)
+    numbers.write_text("serial,mac\nSN-1,0242ac110001\nSN-2,\n")
+    refused(2, "add it to the batch that is made", *arguments)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["data", "numbers.csv"]

@@ -231,7 +231,6 @@ def test_encode_puts_the_last_layer_on_top():
             {"provision": {"credentials": "X509_CERTIFICATE"}},
             "settings.provision.credentials: a certificate logs in over TLS only: set settings.server.tls",
         ),
-        ({}, {"provision": {"made_by": "flash"}}, 'settings.provision.made_by: "flash" is for X509_CERTIFICATE'),
     ],
 )
 def test_encode_refuses_what_no_board_would_accept(basis, layer, message):

@@ -97,10 +97,10 @@ connection.within(1000)
 act = lambda: connection.read(1)
 """,
     "credentials_in_flash": """
-from firstboot import credentials
+from firstboot import from_flash
 def refuse(*_): raise error
-credentials.open = refuse
-act = credentials.from_flash
+from_flash.open = refuse
+act = lambda: from_flash.read("X509_CERTIFICATE")
 """,
     "vault_read": """
 from firstboot import vault
@@ -129,10 +129,10 @@ settings.open = refuse
 act = lambda: settings.write({})
 """,
     "identity": """
-from firstboot import credentials
+from firstboot import from_flash
 def refuse(*_): raise error
-credentials.open = refuse
-act = credentials.from_flash
+from_flash.open = refuse
+act = lambda: from_flash.read("X509_CERTIFICATE")
 """,
     "ca": """
 from firstboot import tls

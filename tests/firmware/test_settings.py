@@ -31,7 +31,6 @@ BAD = {
         {**GOOD, "provision": {**GOOD["provision"], "credentials": "X509_CERTIFICATE"}},
         "set server.tls",
     ),
-    "token_from_flash": ({**GOOD, "provision": {"made_by": "flash"}}, "is for X509_CERTIFICATE"),
     "networks_text": ({**GOOD, "wifi": {"networks": "home"}}, "wifi.networks must be a list"),
     "networks_without_ssid": ({**GOOD, "wifi": {"networks": [{"password": "the secret"}]}}, "wifi.networks must be"),
     "networks_number": ({**GOOD, "wifi": {"networks": [{"ssid": 5}]}}, "wifi.networks must be"),

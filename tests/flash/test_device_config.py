@@ -28,9 +28,7 @@ def sections(server=HERE, **chosen):
 def test_combination_is_refused_or_in_the_settings(transport, tls, kind, made_by):
     certificate = kind is BoardCredentialsType.X509_CERTIFICATE
     possible = (tls or not certificate) and (
-        made_by == "device"
-        or (made_by == "flash" and certificate)
-        or (made_by == "server" and kind is BoardCredentialsType.ACCESS_TOKEN)
+        made_by == "device" or made_by == "flash" or (made_by == "server" and kind is BoardCredentialsType.ACCESS_TOKEN)
     )
     chosen = {"transport": transport, "tls": tls, "kind": kind, "made_by": made_by}
     if not possible:

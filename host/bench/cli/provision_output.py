@@ -22,6 +22,8 @@ from bench import paths
 from bench.errors import BenchError, UsageError
 
 COLUMNS = ("device_id", "name", "device_type", "mqtt_username", "mqtt_password", "api_key")
+SERIAL = "serial"
+"""A further column, of devices that have serial numbers."""
 _PART = ".part"
 
 Row = Mapping[str, str]
@@ -50,34 +52,38 @@ class Layout(Protocol):
 class JsonLayout:
     """The JSON of Django DeviceHub's `iot_provision`, a device a line."""
 
-    def __init__(self, device_type: str, count: int) -> None:
+    def __init__(self, device_type: str, count: int, columns: Sequence[str] = COLUMNS) -> None:
+        self._columns = columns
         self._count = count
         self.head = f'{{"device_type": {json.dumps(device_type)}, "count": {count}, "devices": [\n'.encode()
         self.tail = b"]}\n"
 
     def line(self, row: Row, number: int) -> bytes:
-        return json.dumps({key: row[key] for key in COLUMNS}).encode() + (b",\n" if number < self._count else b"\n")
+        return json.dumps({key: row[key] for key in self._columns}).encode() + (
+            b",\n" if number < self._count else b"\n"
+        )
 
     def row(self, line: bytes) -> dict[str, str] | None:
         try:
             found = json.loads(line.rstrip().removesuffix(b","))
         except ValueError:
             return None
-        return found if isinstance(found, dict) and found.keys() == set(COLUMNS) else None
+        return found if isinstance(found, dict) and found.keys() == set(self._columns) else None
 
 
 class CsvLayout:
     """CSV with a header line."""
 
-    def __init__(self) -> None:
-        self.head, self.tail = _cells(COLUMNS), b""
+    def __init__(self, columns: Sequence[str] = COLUMNS) -> None:
+        self._columns = columns
+        self.head, self.tail = _cells(columns), b""
 
     def line(self, row: Row, number: int) -> bytes:  # noqa: ARG002 - all are alike
-        return _cells([row[key] for key in COLUMNS])
+        return _cells([row[key] for key in self._columns])
 
     def row(self, line: bytes) -> dict[str, str] | None:
         cells = next(csv.reader([line.decode(errors="replace").rstrip("\n")]), [])
-        return dict(zip(COLUMNS, cells, strict=True)) if len(cells) == len(COLUMNS) else None
+        return dict(zip(self._columns, cells, strict=True)) if len(cells) == len(self._columns) else None
 
 
 def _cells(cells: Sequence[str]) -> bytes:
@@ -145,8 +151,8 @@ class FileOutput(Output):
         else:
             self._stream.close()
             raise UsageError(
-                f"{part} is of a run with another TYPE, --count or --format: repeat that command to finish it, or "
-                "delete the file, and with it the secrets of the devices that it made"
+                f"{part} is of a run with another TYPE, --count, --format or --serials: repeat that command to finish "
+                "it, or delete the file, and with it the secrets of the devices that it made"
             )
 
     def _read(self, in_doubt: int) -> None:

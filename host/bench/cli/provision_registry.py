@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from bench.cli.options import own_registry
-from bench.cli.provision_output import Output, Row
+from bench.cli.provision_output import SERIAL, Output, Row
 from bench.contract.issued import IssuedCredentials
 from bench.contract.templates import Template, Value
 from bench.errors import BenchError
@@ -85,7 +85,12 @@ class RegistryDevices:
     def _device(self, row: Row, values: Mapping[str, Value]) -> NewDevice:
         issued = IssuedCredentials(**{key: row[key] for key in ("mqtt_username", "mqtt_password", "api_key")})
         return NewDevice(
-            self._registry.secret_box, name=row["device_id"], label=row["name"], issued=issued, values=values
+            self._registry.secret_box,
+            name=row["device_id"],
+            label=row["name"],
+            serial_number=row.get(SERIAL),
+            issued=issued,
+            values=values,
         )
 
 

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
-from bench.cli.provision_output import Output, Row
+from bench.cli.provision_output import SERIAL, Output, Row
 from bench.cli.rotation import basic_value
 from bench.contract.names import highest_number
 from bench.contract.templates import Template, Value
@@ -53,8 +55,7 @@ class RestDevices:
         own = await self._server.credentials(id_of(device))
         if own["credentialsType"] != "MQTT_BASIC" or _parts(own["credentialsValue"]) != _parts(_value(row)):
             return False
-        if values:  # they are set after the device is made
-            await self._server.change_fields(id_of(device), values)
+        await self._complete(device, row, values)
         return True
 
     async def _make(self, row: Row, values: Mapping[str, Value]) -> None:
@@ -63,8 +64,15 @@ class RestDevices:
         device = {"name": row["device_id"], "label": row["name"], "deviceProfileId": self._profile_id}
         own = {"credentialsType": "MQTT_BASIC", "credentialsId": None, "credentialsValue": _value(row)}
         made = await self._server.create_with_credentials(device, own)
+        await self._complete(made, row, values)
+
+    async def _complete(self, device: dict[str, Any], row: Row, values: Mapping[str, Value]) -> None:
+        """Set what only bench serve keeps, which comes after the device."""
         if values:
-            await self._server.change_fields(id_of(made), values)
+            await self._server.change_fields(id_of(device), values)
+        if SERIAL in row:
+            with suppress(NotFound):
+                await self._server.set_serial_number(id_of(device), row[SERIAL])
 
 
 def _value(row: Row) -> str:

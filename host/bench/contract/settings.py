@@ -183,10 +183,7 @@ def check_together(sections: Sections) -> None:
     certificate = value("provision.credentials") == BoardCredentialsType.X509_CERTIFICATE
     if certificate and not value("server.tls"):
         raise UsageError("settings.provision.credentials: a certificate logs in over TLS only: set settings.server.tls")
-    if value("provision.made_by") == "flash":
-        if not certificate:
-            raise UsageError('settings.provision.made_by: "flash" is for X509_CERTIFICATE')
-    elif not value("provision.key") or not value("provision.secret"):
+    if value("provision.made_by") != "flash" and not (value("provision.key") and value("provision.secret")):
         raise UsageError("settings.provision.key or settings.provision.secret is missing")
 
 

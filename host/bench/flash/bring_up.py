@@ -18,6 +18,7 @@ from typing import Self
 
 from bench.boards import BoardDefinition
 from bench.contract.events import STUCK_STATES, Event
+from bench.contract.settings import FILE
 from bench.errors import BenchError
 from bench.flash import chip_writer, comparison, filesystem, inspection, ownership
 from bench.flash.chip_writer import ChipWriter
@@ -268,7 +269,11 @@ class _Flashing:
             if event["event"] == "boot":
                 self._read_back(event)
             if event["event"] == "connected":
-                self._done.name = str(event.get("name", ""))
+                self._done.name, self._done.online = str(event.get("name", "")), True
+                return
+            if self._job.offline and self._done.firmware and event.get("state") == "linking":
+                settings = self._wanted(self._done.mac)[FILE]
+                self._done.name = ownership.device_name(settings, self._done.mac)
                 return
             state = event.get("state", state)
             reason = event.get("fix") or event.get("detail") or reason

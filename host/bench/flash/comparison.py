@@ -8,7 +8,7 @@ from bench.flash.filesystem import Region
 from bench.flash.inspection import Inspection, digest
 
 # The files outside the package that the bench writes; all others are left alone.
-_OURS = ("/boot.py", "/main.py", "/settings.json", "/ca.der", "/device.crt", "/device.key")
+_OURS = ("/boot.py", "/main.py", "/settings.json", "/ca.der", "/device.crt", "/device.key", "/device.json")
 _PACKAGE = "/firstboot/"
 _UNFINISHED = ".new"
 

@@ -89,8 +89,6 @@ def check(server: Place, choices: Choices) -> None:
     certificate = choices.kind is BoardCredentialsType.X509_CERTIFICATE
     if certificate and not choices.tls:
         raise UsageError("a certificate logs in over TLS only: add --tls")
-    if choices.made_by == "flash" and not certificate:
-        raise UsageError("--certificate and --key go with --credentials X509_CERTIFICATE")
     if choices.made_by == "server" and choices.kind is not BoardCredentialsType.ACCESS_TOKEN:
         raise UsageError(f"--server-made is a token that the server makes: leave out --credentials {choices.kind}")
     if server.provision_port and choices.transport is Transport.MQTT:

@@ -37,6 +37,8 @@ class FlashJob:
     """esptool's way into the loader; empty for the definition's."""
     after: str = "hard-reset"
     """esptool's way out of the loader, or `no-reset`: the user does it."""
+    offline: bool = False
+    """There is no network: the board is done once it runs the firmware, and has read its settings."""
     patience_s: float = PATIENCE_S
     """Seconds that a board has to get online, once started."""
 
@@ -48,7 +50,9 @@ class FlashOutcome:
     mac: str = ""
     """12 hex digits; empty while unknown."""
     name: str = ""
-    """The device's name on the server; empty if it did not get online."""
+    """The device's name on the server; empty if it did not get online, or is not done."""
+    online: bool = False
+    """It got online."""
     micropython: str = ""
     """The version that the board reports, once it was started."""
     firmware: str = ""

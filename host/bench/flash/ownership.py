@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.contract import names
+from bench.contract.credentials import CredentialsType
 from bench.contract.settings import FILE
 from bench.errors import BenchError
-from bench.flash import vault
+from bench.flash import batch, vault
 from bench.flash.inspection import Inspection, digest
 from bench.flash.job import FlashJob
 from bench.serial.raw_repl import RawRepl
@@ -66,8 +67,8 @@ def stale_vault(repl: RawRepl, found: Inspection, settings: Mapping[str, bytes])
     there = found.files or {}
     if FILE not in settings or there.get(f"/{FILE}", "") in ("", digest(settings[FILE])):
         return [], ""
-    had = _name(repl.read_file(f"/{FILE}"), found.mac)
-    wanted = _name(settings[FILE], found.mac)
+    had = device_name(repl.read_file(f"/{FILE}"), found.mac)
+    wanted = device_name(settings[FILE], found.mac)
     slots = [path for path in there if path.startswith("/vault.")]
     if not slots or not had or had == wanted:
         return [], ""
@@ -85,12 +86,14 @@ def stale_vault(repl: RawRepl, found: Inspection, settings: Mapping[str, bytes])
 
 
 def _is_flashed(credential: Mapping[str, str], settings: Mapping[str, bytes]) -> bool:
-    """Return whether a credential is the certificate beside the settings, which names its device by itself."""
+    """Return whether a credential is the one beside the settings, which names its device by itself."""
+    if credential.get("type") == CredentialsType.MQTT_BASIC:
+        return settings.get(batch.FILE) == json.dumps(credential).encode()
     own = b64decode(credential.get("certificate", ""))
     return bool(own) and settings.get("device.crt", b"").startswith(own)
 
 
-def _name(content: bytes, mac: str) -> str:
+def device_name(content: bytes, mac: str) -> str:
     """Return the device's name that follows from settings; "" if they cannot be read."""
     try:
         sections: Any = json.loads(content)

@@ -61,7 +61,10 @@ def of_table(text: str, name: str) -> Serials:
     if serial is None or not found.rows:
         raise UsageError(f"{name} has no column {_SERIAL}: its first line names the columns")
     numbers = _column(found, serial)
-    macs = [_mac(each, f"{name}, row {row.number}") for each, row in zip(_column(found, mac), found.rows, strict=True)]
+    macs = [
+        checked_mac(each, f"{name}, row {row.number}")
+        for each, row in zip(_column(found, mac), found.rows, strict=True)
+    ]
     for column, values in ((_SERIAL, numbers), (_MAC, macs)):
         for row, value in zip(found.rows, values, strict=True):
             if not value and column == _SERIAL:
@@ -76,7 +79,8 @@ def _column(found: Table, place: int | None) -> list[str]:
     return ["" if place is None else "".join(row.cells[place : place + 1]).strip() for row in found.rows]
 
 
-def _mac(text: str, where: str) -> str:
+def checked_mac(text: str, where: str) -> str:
+    """Return a MAC as 12 hex digits, or the empty text. Raises UsageError, which names `where`, for what is not one."""
     digits = _SEPARATORS.sub("", text.lower())
     if digits and not _MAC_FORM.fullmatch(digits):
         raise UsageError(f"{where}: {text} is not a MAC: write e.g. a0:b7:65:00:00:01")

@@ -71,6 +71,7 @@ class Tray:
             kept = {}
         self._given = kept.get("serials", {})
         self._secrets = kept.get("claim_secrets", {})
+        self._codes = kept.get("association_codes", {})
         self._of_macs = serials.of_macs if serials else {}
         taken = {*self._given.values(), *self._of_macs.values()}
         self._free: Iterator[str] | None = None
@@ -145,6 +146,14 @@ class Tray:
                 self._keep()
             return self._secrets[mac]
 
+    def note(self, mac: str, serial: str, association_code: str) -> None:
+        """Note what a board's label says that was made in advance; empty texts are not on it."""
+        with self._lock:
+            for kept, value in ((self._given, serial), (self._codes, association_code)):
+                if value:
+                    kept[mac] = value
+            self._keep()
+
     def record(self, result: TrayResult) -> None:
         """Store the result for a board, in place of an earlier one.
 
@@ -180,12 +189,13 @@ class Tray:
                 mac=each.mac,
                 serial=self._given.get(each.mac, ""),
                 secret=self._secrets.get(each.mac, ""),
+                association=self._codes.get(each.mac, ""),
             )
             for each in done
         ]
 
     def _keep(self) -> None:
-        kept = {"serials": self._given, "claim_secrets": self._secrets}
+        kept = {"serials": self._given, "claim_secrets": self._secrets, "association_codes": self._codes}
         paths.write_private(self.folder / _FILE, json.dumps(kept, indent=1).encode())
 
     def _files(self) -> list[Path]:

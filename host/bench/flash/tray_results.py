@@ -18,13 +18,15 @@ _COLUMNS = ("serial", "name", "mac", "port", "result", "error", "firmware", "mic
 class TrayResult:
     """The result for one board.
 
-    `error` is empty if it is online, and does not name the port; `when_ms` is Unix time in milliseconds.
+    `error` is empty if it is online, or done without network, and does not name the port; `when_ms` is Unix time in
+    milliseconds.
     """
 
     port: str
     mac: str
     name: str
     error: str = ""
+    online: bool = True
     image: str = ""
     image_sha256: str = ""
     micropython: str = ""
@@ -35,6 +37,11 @@ class TrayResult:
     sent: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     when_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+
+    @property
+    def outcome(self) -> str:
+        """The result in words: `online`, `flashed` (without network) or `not online`."""
+        return "not online" if self.error else "online" if self.online else "flashed"
 
 
 def table(results: Sequence[TrayResult], serials: Mapping[str, str]) -> str:
@@ -48,8 +55,7 @@ def table(results: Sequence[TrayResult], serials: Mapping[str, str]) -> str:
     writer = csv.writer(text)
     writer.writerow(_COLUMNS)
     for each in sorted(results, key=lambda each: (serials.get(each.mac, ""), each.name, each.port)):
-        outcome = "not online" if each.error else "online"
-        row = (serials.get(each.mac, ""), each.name, with_colons(each.mac), each.port, outcome, each.error)
+        row = (serials.get(each.mac, ""), each.name, with_colons(each.mac), each.port, each.outcome, each.error)
         when = datetime.fromtimestamp(each.when_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         spent = f"{sum(each.seconds.values()):.1f}"
         writer.writerow(map(cell, (*row, each.firmware, each.micropython, each.image, spent, when)))

@@ -29,6 +29,7 @@ from bench.registry import (
     devices,
     hook_events,
     lifecycle,
+    names,
     provisioning,
     templates,
     tombstones,
@@ -47,9 +48,12 @@ _BYTES = 32
 Made = Callable[[Subject], dict[str, Any]]
 """Returns the row of the audit trail that says who made a device."""
 
-_ADD_DEVICES = Insertion(
-    Device, "id", "name", "label", "profile_id", "fields", "created_ms", "activated_ms", "provisioned_ms"
+# fmt: off
+_ADD_DEVICES = Insertion(  # in the order of the table
+    Device, "id", "name", "label", "profile_id", "serial_number", "fields", "created_ms", "activated_ms",
+    "provisioned_ms",
 )
+# fmt: on
 # Names that are looked up at once, whether they were a decommissioned device's.
 _NAMES = 100
 
@@ -63,9 +67,10 @@ class NewDevice:
         label: Its name for people.
         issued: Its credentials.
         values: Its own values of fields.
+        serial_number: The maker's number of it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that there is to a device, by name
         self,
         secret_box: SecretBox,
         *,
@@ -73,13 +78,15 @@ class NewDevice:
         label: str,
         issued: IssuedCredentials,
         values: Mapping[str, Value],
+        serial_number: str | None = None,
     ) -> None:
         self.name = name
         self.issued = issued
         device_id = new_id()
         now = now_ms()
         self.device: dict[str, Any] = {"id": device_id, "name": name, "label": label, "created_ms": now}
-        self.device["fields"] = templates.stored(values)
+        names.check(serialNumber=serial_number)
+        self.device |= {"serial_number": serial_number, "fields": templates.stored(values)}
         self.device |= lifecycle.times(ProvisioningState.ACTIVATED, now)
         login = own(issued)
         self.tombstones = tombstones.digests(secret_box, name, login)

@@ -10,7 +10,7 @@ import typer
 
 from bench import boards
 from bench.cli.commands import flash_work
-from bench.cli.options import bench_toml, board_setup, common, text_files, wifi_network
+from bench.cli.options import bench_toml, board_setup, common, serial_numbers, text_files, wifi_network
 from bench.cli.options.bench_toml import BenchToml
 from bench.cli.options.board_setup import BoardOptions, BoardTemplate
 from bench.cli.options.common import BOARD_HELP, PORT_HELP, After, AfterOption, BeforeOption
@@ -18,9 +18,9 @@ from bench.cli.render import flash_results, progress, tables
 from bench.cli.render.tables import Json
 from bench.contract import forms
 from bench.errors import UsageError
-from bench.flash import bring_up, firmware, images, inventory, labels, serials
+from bench.flash import bring_up, firmware, images, inventory, labels
+from bench.flash.batch import FILE, Batch
 from bench.flash.job import PATIENCE_S, FlashJob
-from bench.flash.serials import Serials
 from bench.flash.tray import Tray, tray_folder
 from bench.serial import ports
 
@@ -78,6 +78,16 @@ def flash(
             help="A name for these boards: with the same one, an interrupted run continues. Default for several: tray."
         ),
     ] = "",
+    batch: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file of bench provision: each board gets the next device in it, with its credentials, and does not "
+            "provision itself."
+        ),
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="There is no network here: a board is done once it runs the firmware.")
+    ] = False,
     claimable: Annotated[
         bool, typer.Option("--claimable", help="Give each board its own claim secret, printed on its label.")
     ] = False,
@@ -99,18 +109,20 @@ def flash(
     if port and every:
         port, every = _typed(context, port)
     lines = _lines(port, every=every, chip=definition.chip)
+    made = _batch(batch, chosen, name=name, serial=serial) if batch else None
     template = name or ("{serial}" if serial else "")
     _check_name(template, lines, numbered=bool(serial))
     kept = None
-    if len(lines) > 1 or tray or serial or claimable:
+    if len(lines) > 1 or tray or serial or claimable or made:
         labels.check()
         folder = tray_folder(chosen.where.data / "trays", tray or _TRAY)
-        kept = Tray(folder, _serials(serial) if serial else None, ports=lines)
+        kept = Tray(folder, serial_numbers.read(serial) if serial else None, ports=lines)
     settings = {
         **toml.settings,
         "wifi": {**wifi_network.choose(definition, toml, wifi), **toml.settings.get("wifi", {})},
     }
-    prepared = replace(chosen, is_remote=not all(map(ports.is_url, lines))).prepare()
+    chosen = replace(chosen, is_remote=not all(map(ports.is_url, lines)))
+    prepared = chosen.prepare_batch() if made else chosen.prepare()
     _check_reachable(prepared, lines)
     # settings that do not fit each other are refused before any board is touched
     prepared.files(definition, _ANY_MAC, name=_called(template, _ANY_MAC, _ANY_SERIAL), **settings)
@@ -120,11 +132,15 @@ def flash(
         tables.warn(found.notice)
 
     def files_of(line: str, mac: str) -> Mapping[str, bytes]:
-        called = _called(template, mac, kept.serial(mac, line) if kept else "")
+        own = made.acquire(mac) if made else None
+        called = own.name if own else _called(template, mac, kept.serial(mac, line) if kept else "")
         sections = settings
         if claimable and kept:
             sections = {**settings, "claim": {**settings.get("claim", {}), "secret": kept.claim_secret(mac)}}
-        return prepared.files(definition, mac, name=called, **sections)
+        if own and kept:
+            kept.note(mac, own.serial, own.association_code)
+        credentials = {FILE: own.content} if own else {}
+        return {**prepared.files(definition, mac, name=called, **sections), **credentials}
 
     parts = images.parts(found.data, definition)
     own = _own(files)
@@ -143,6 +159,7 @@ def flash(
             baud=baud,
             before=before or "",
             after=after,
+            offline=offline,
             patience_s=patience,
         )
         for line in lines
@@ -214,8 +231,16 @@ def _check_name(template: str, lines: list[str], *, numbered: bool) -> None:
         )
 
 
-def _serials(text: str) -> Serials:
-    return serials.of_table(text_files.read(Path(text)), text) if serials.is_file(text) else serials.counted(text)
+def _batch(file: Path, chosen: BoardOptions, *, name: str, serial: str) -> Batch:
+    """Return the batch in a file. Raises UsageError for one that goes with none of these options."""
+    if name or serial:
+        raise UsageError("--batch has the boards' names and serial numbers: leave out --name and --serials")
+    if file.stat().st_mode & 0o077:
+        tables.warn(f"others may read {file}, which has the boards' credentials: chmod 600 {file}")
+    found = Batch(file, text_files.read(file))
+    if chosen.profile != board_setup.DEFAULT_PROFILE:
+        found.check_type(chosen.profile)
+    return found
 
 
 def _called(template: str, mac: str, serial: str) -> str:

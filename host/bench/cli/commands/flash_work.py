@@ -37,7 +37,7 @@ def confirmed(results: list[TrayResult], where: ServerOptions, kept: Tray | None
     Raises:
         BenchError: The server refuses or does not answer.
     """
-    names = [each.name for each in results if not each.error]
+    names = [each.name for each in results if each.online and not each.error]
     if not names or not (where.url or server_addresses.running_server(where.data)):
         return results
     missing = run_on_server(where, lambda server: _missing(server, names))
@@ -141,5 +141,5 @@ def _result(
             firmware=done.firmware,
         )
         inventory.record(facts, job.board.name)
-    bar.end(error or f"{done.name} is online", good=not error)
+    bar.end(error or f"{done.name} is {result.outcome}", good=not error)
     return result

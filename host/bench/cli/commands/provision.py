@@ -10,9 +10,20 @@ from typing import Annotated, Any, Protocol
 import typer
 
 from bench.cli.commands import device_fields
-from bench.cli.options import common, operator_session
+from bench.cli.options import common, operator_session, serial_numbers
 from bench.cli.options.operator_session import SERVER_OPTIONS, ServerOptions
-from bench.cli.provision_output import CsvLayout, FileOutput, Format, JsonLayout, Output, Row, part_of, standard_output
+from bench.cli.provision_output import (
+    COLUMNS,
+    SERIAL,
+    CsvLayout,
+    FileOutput,
+    Format,
+    JsonLayout,
+    Output,
+    Row,
+    part_of,
+    standard_output,
+)
 from bench.cli.provision_rest import RestDevices
 from bench.cli.render import progress, tables
 from bench.cli.render.tables import Json
@@ -22,6 +33,7 @@ from bench.contract.templates import Template, Value
 from bench.errors import UsageError
 from bench.registry import data_folder
 from bench.rest_client import ThingsBoard
+from bench.text import printable
 
 _MOST = 1_000_000
 _IN_DOUBT = 1000
@@ -57,6 +69,8 @@ class Wanted:
     naming: str = ""
     values: Mapping[str, Value] = field(default_factory=dict)
     """Their own values of the template's fields."""
+    serials: Iterator[str] | None = None
+    """Their serial numbers; None if they have none."""
 
     @property
     def names(self) -> NumberedNames:
@@ -74,7 +88,19 @@ class Wanted:
             "mqtt_username": issued.mqtt_username,
             "mqtt_password": issued.mqtt_password,
             "api_key": issued.api_key,
+            **({} if self.serials is None else {SERIAL: self._serial()}),
         }
+
+    def _serial(self) -> str:
+        assert self.serials
+        if found := next(self.serials, None):
+            return found
+        raise UsageError("there are fewer serial numbers than devices: --serials names too few")
+
+    def skip_to(self, last: str) -> None:
+        """Leave out serial numbers up to the last one that is in the output."""
+        while self._serial() != last:
+            pass
 
 
 @common.with_options(SERVER_OPTIONS, operator_session.server_options)
@@ -84,6 +110,12 @@ def provision(
     count: Annotated[int, typer.Option(min=1, max=_MOST, help="How many devices to make.")] = 1,
     prefix: Annotated[str, typer.Option(help="What their names begin with.")] = "",
     assign: device_fields.FieldOption = [],  # noqa: B006
+    serial: Annotated[
+        str,
+        typer.Option(
+            "--serials", help="Their serial numbers: the first one, e.g. p-001, or a CSV file with a column serial."
+        ),
+    ] = "",
     output: Annotated[
         Path | None,
         typer.Option(help="The file to write, for its owner alone.", show_default="standard output"),
@@ -106,9 +138,11 @@ def provision(
     ThingsBoard, device by device, which takes longer, and there are no API keys.
     """
     written = device_fields.assignments("--field", assign)
-    wanted = Wanted(device_type=device_type, prefix=prefix, count=count, written=written)
+    numbers = _serials(serial) if serial else None
+    wanted = Wanted(device_type=device_type, prefix=prefix, count=count, written=written, serials=numbers)
     _check(wanted)
-    layout = CsvLayout() if form is Format.CSV else JsonLayout(device_type, count)
+    columns = COLUMNS if numbers is None else (*COLUMNS, SERIAL)
+    layout = CsvLayout(columns) if form is Format.CSV else JsonLayout(device_type, count, columns)
     if output is None:
         out = standard_output(layout)
         _run(where, database, wanted, out, lambda _done, _all: None)
@@ -131,6 +165,20 @@ def provision(
         tables.print_json(facts)
         return
     tables.echo(f"made {count:,} devices of {device_type}; {output} has their secrets: who has it can log in as each")
+
+
+def _serials(text: str) -> Iterator[str]:
+    """Yield serial numbers. Raises UsageError for those of certain boards: their devices are not known yet."""
+    found = serial_numbers.read(text)
+    if found.of_macs:
+        raise UsageError(f"{text} has a column mac, which boards are found by: add it to the batch that is made")
+    return filter(_printable, found.free)
+
+
+def _printable(number: str) -> str:
+    if not number.isprintable():
+        raise UsageError(f"the serial number {printable(number)} has control characters: write it without")
+    return number
 
 
 def _check(wanted: Wanted) -> None:
@@ -195,6 +243,8 @@ async def _opened(data: Path, database: str, profile: str) -> AsyncIterator[Devi
 async def _make(devices: Devices, wanted: Wanted, output: Output, on_progress: Callable[[int, int], None]) -> None:
     """Make what is missing in the output, some devices at a time."""
     if output.recent:
+        if wanted.serials is not None:
+            wanted.skip_to(output.recent[-1][SERIAL])
         output.keep(await devices.complete(output.recent, wanted.values))
     number = await devices.highest(wanted.names.stem) + 1
     while left := wanted.count - output.written:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
@@ -30,6 +30,7 @@ DeviceKeys = Callable[[Sequence[str]], list[str]]
 P = ParamSpec("P")
 T = TypeVar("T")
 
+DEFAULT_PROFILE = "default"
 _DEFAULT_HOST = "127.0.0.1"
 
 
@@ -70,7 +71,7 @@ _OPTIONS: common.Options = {
         ),
         "",
     ),
-    "profile": (_option(str, metavar="NAME", help="The profile whose key and secret the board gets."), "default"),
+    "profile": (_option(str, metavar="NAME", help="The profile whose key and secret the board gets."), DEFAULT_PROFILE),
     "transport": (_option(Transport, help="The protocol of the provisioning request."), Transport.MQTT),
     "credentials": (
         _option(BoardCredentialsType, help="The kind of credentials that the board makes for itself."),
@@ -187,6 +188,29 @@ class BoardOptions:
     is_remote: bool = False
     """The boards are not on this machine, and have a loopback of their own."""
 
+    def prepare_batch(self) -> BoardTemplate:
+        """Check the options of boards whose credentials were made in advance, without a word to any server.
+
+        Raises:
+            UsageError: The options contradict each other, or a board with them could not get online.
+        """
+        own = {
+            "--certificate": self.certificate or self.key,
+            "--server-made": self.server_made,
+            "--credentials": self.credentials is BoardCredentialsType.X509_CERTIFICATE,
+            "--claim": self.claim is not Claim.SHARED,
+        }
+        if self.where.url and not self.where.saved:
+            raise UsageError("--batch goes without a server: leave out --url, and name the boards' with --server")
+        if self.where.url:
+            return replace(self, where=replace(self.where, url="")).prepare_batch()
+        if given := [option for option, value in own.items() if value]:
+            raise UsageError(f"--batch has the boards' credentials: leave out {' and '.join(given)}")
+        chosen = Choices(tls=self.tls, kind=BoardCredentialsType.MQTT_BASIC, made_by="flash")
+        place = self._place()
+        sections = device_config.sections(place, chosen, now_s=int(time.time()))
+        return BoardTemplate(place=place, chosen=chosen, key="", secret="", pair={}, sections=sections)
+
     def prepare(self) -> BoardTemplate:
         """Check the options, and query the server for the profile's key and secret.
 
@@ -199,6 +223,8 @@ class BoardOptions:
         if self.certificate and self.server_made:
             raise UsageError("--server-made and --certificate exclude each other: choose one")
         pair = device_config.pair(self.certificate, self.key) if self.certificate and self.key else {}
+        if pair and self.credentials is not BoardCredentialsType.X509_CERTIFICATE:
+            raise UsageError("--certificate and --key go with --credentials X509_CERTIFICATE")
         chosen = Choices(
             transport=self.transport,
             tls=self.tls,

@@ -28,7 +28,7 @@ def show(results: list[TrayResult], *, as_json: bool, folder: Path | None = None
                 "port": each.port,
                 "mac": each.mac or "?",
                 "device": each.name or "-",
-                "result": "not online" if each.error else "online",
+                "result": each.outcome,
                 "seconds": f"{sum(each.seconds.values()):.1f}",
             }
             for each in results
@@ -53,6 +53,5 @@ def _show_times(result: TrayResult) -> None:
     what = f"wrote {', '.join(result.written)}" if len(result.written) < 6 else f"wrote {len(result.written)} files"
     if not result.error:
         runs = f"MicroPython {result.micropython}, firmware {result.firmware}; " if result.firmware else ""
-        tables.echo(
-            f"{result.name} is online; {runs}{what if result.written else 'there was nothing to write'} ({spent})"
-        )
+        done = what if result.written else "there was nothing to write"
+        tables.echo(f"{result.name} is {result.outcome}; {runs}{done} ({spent})")

@@ -1,0 +1,160 @@
+"""Batches: devices that were made in advance with their credentials, for boards at a line without network.
+
+Beside the file of the batch, FILE.used says which board has which device, a line each. The line is on the disk before
+anything is written to its board, and is read again under a lock before the next board gets a device: so none is given
+to two boards, whatever is interrupted or runs at the same time, and a board keeps its own.
+"""
+
+import fcntl
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from bench import paths
+from bench.contract.credentials import CredentialsType
+from bench.errors import BenchError, UsageError
+from bench.flash import serials
+from bench.input_files import table
+
+FILE = "device.json"
+"""Name of the file on a board that has the credentials."""
+
+_NEEDED = ("device_id", "device_type", "mqtt_username", "mqtt_password")
+_MORE = ("serial", "mac", "association_code")
+_USED = ".used"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A device of a batch. `mac`, 12 hex digits, is that of the one board which may have it; empty for any."""
+
+    name: str
+    device_type: str
+    username: str = field(repr=False)
+    password: str = field(repr=False)
+    serial: str = ""
+    mac: str = ""
+    association_code: str = field(default="", repr=False)
+
+    @property
+    def content(self) -> bytes:
+        """The content of `FILE`: credentials as a board's vault has them."""
+        own = {"clientId": "", "userName": self.username, "password": self.password}
+        return json.dumps({"type": CredentialsType.MQTT_BASIC.value, **own}).encode()
+
+
+class Batch:
+    """The devices in a file of `bench provision`. May be used from several threads, and by several processes.
+
+    Args:
+        file: The file.
+        text: Its content.
+
+    Raises:
+        UsageError: It is not such a file, or has a device twice.
+    """
+
+    def __init__(self, file: Path, text: str) -> None:
+        self._file = file
+        self._used = file.with_name(file.name + _USED)
+        self._entries = {each.name: each for each in _entries(text, str(file))}
+
+    def check_type(self, profile: str) -> None:
+        """Raise UsageError if a device is not of this profile."""
+        if other := next((each for each in self._entries.values() if each.device_type != profile), None):
+            raise UsageError(f"{self._file} has devices of {other.device_type}, not of {profile}: correct --profile")
+
+    def acquire(self, mac: str) -> Entry:
+        """Return the device of the board with this MAC: its own, or the next that no board has.
+
+        Raises:
+            BenchError: There is none left, or FILE.used is damaged.
+        """
+        with self._given() as (stream, given):
+            if own := self._entries.get(dict(given).get(mac, "")):
+                return own
+            used = {name for _, name in given}
+            free = [each for each in self._entries.values() if each.name not in used and each.mac in ("", mac)]
+            chosen = next((each for each in free if each.mac), None) or next(iter(free), None)
+            if chosen is None:
+                raise BenchError(
+                    f"{self._file} has no device left for the board {mac}: make another batch with bench provision"
+                )
+            stream.write(json.dumps({"mac": mac, "device_id": chosen.name}).encode() + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+            return chosen
+
+    @contextmanager
+    def _given(self) -> Iterator[tuple[IO[bytes], list[tuple[str, str]]]]:
+        """Yield FILE.used, at its end, and the MACs and devices' names in it; nobody else has the file meanwhile."""
+        descriptor = os.open(self._used, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "r+b") as stream:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            paths.sync_names(self._used.parent)
+            given = []
+            at = 0
+            for number, line in enumerate(stream, 1):
+                if not line.endswith(b"\n"):  # of a process that was killed: no board was written to yet
+                    break
+                given.append(self._line(number, line))
+                at += len(line)
+            stream.seek(at)
+            stream.truncate()
+            yield stream, given
+
+    def _line(self, number: int, line: bytes) -> tuple[str, str]:
+        try:
+            found = json.loads(line)
+            return str(found["mac"]), str(found["device_id"])
+        except (ValueError, KeyError, TypeError):
+            raise BenchError(
+                f"{self._used}, line {number}, names no board and device: restore the file, which says what is used"
+            ) from None
+
+
+def _entries(text: str, name: str) -> list[Entry]:
+    rows = list(_of_json(text) if text.lstrip().startswith("{") else _of_table(text, name))
+    if not rows or any(not all(isinstance(row.get(key), str) and row[key] for key in _NEEDED) for row in rows):
+        raise UsageError(f"{name} is not a batch: name a file of bench provision --output")
+    found = [
+        Entry(
+            name=row["device_id"],
+            device_type=row["device_type"],
+            username=row["mqtt_username"],
+            password=row["mqtt_password"],
+            serial=str(row.get("serial") or ""),
+            mac=serials.checked_mac(str(row.get("mac") or ""), name),
+            association_code=str(row.get("association_code") or ""),
+        )
+        for row in rows
+    ]
+    for what, values in (("device", [each.name for each in found]), ("MAC", [each.mac for each in found if each.mac])):
+        if twice := next((value for value, count in Counter(values).items() if count > 1), ""):
+            raise UsageError(f"{name} has the {what} {twice} twice: delete one of them")
+    return found
+
+
+def _of_json(text: str) -> Iterator[Mapping[str, Any]]:
+    try:
+        found = json.loads(text)["devices"]
+    except (ValueError, KeyError, RecursionError):
+        return
+    if isinstance(found, list):
+        yield from (each if isinstance(each, dict) else {} for each in found)
+
+
+def _of_table(text: str, name: str) -> Iterator[Mapping[str, str]]:
+    found = table.parse(text, name)
+    places = {key: found.column(key) for key in (*_NEEDED, *_MORE)}
+    for row in found.rows:
+        yield {key: _cell(row.cells, place) for key, place in places.items()}
+
+
+def _cell(cells: Sequence[str], place: int | None) -> str:
+    return "" if place is None else "".join(cells[place : place + 1])
