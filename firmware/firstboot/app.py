@@ -165,6 +165,9 @@ class App:
         except (NotFound, Rejected) as error:
             events.emit(error.kind, fix=str(error), name=self.name)
             self._set_state("rejected")
+            if isinstance(error, Rejected) and self.settings.flag("provision.proof"):
+                # the server may still have our own session of before the power went: soon it has not
+                return self._backoff.next()
         except (VaultError, SettingsError) as error:
             events.emit("error", kind=error.kind, detail=str(error))
             self._set_state("error")

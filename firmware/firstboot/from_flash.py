@@ -18,7 +18,10 @@ def read(kind: str) -> dict[str, str]:
         certificate, key = _content("crt"), _content("key")
     except (OSError, ValueError) as error:
         memory.check(error)
-        raise SettingsError("the credentials are not in the flash: flash them, or let the device make its own")
+        raise SettingsError(
+            "%s is missing: flash it, or let the device make its own"
+            % ("/device.crt or /device.key" if kind == "X509_CERTIFICATE" else "/device.json")
+        )
     leaf = (memory.split(certificate) or [certificate])[0]
     made = credentials.pair(leaf, key)
     above = certificate[len(leaf) :]

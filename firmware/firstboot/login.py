@@ -46,7 +46,7 @@ class Login:
         """
         record = self._vault.record
         active, pending = record.get("active", []), record.get("pending", [])
-        if not active and not pending and self._settings.text("provision.made_by") == "flash":
+        if not active and not pending and self._settings.text("provision.made_by") in ("flash", "claim"):
             pending = self._store([self._make()])
         if not active and pending:
             self._set_state("pending")  # type: ignore[operator]
@@ -170,12 +170,16 @@ class Login:
 
     def _make(self) -> dict[str, str]:
         """Return a credential of our own that the server does not know yet."""
-        kind = self._settings.text("provision.credentials")
+        kind, made_by = self._settings.text("provision.credentials"), self._settings.text("provision.made_by")
         with temporary.Imports():  # a key's arithmetic
-            if self._settings.text("provision.made_by") == "flash":
+            if made_by == "flash":
                 from firstboot import from_flash
 
                 return from_flash.read(kind)
+            if made_by == "claim":
+                from firstboot import proof
+
+                return proof.token(self._settings.text("provision.secret"), self._name)
             return credentials.make(kind, self._name)
 
     def _store(self, pending: list[dict[str, str]]) -> list[dict[str, str]]:

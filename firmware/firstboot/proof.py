@@ -24,6 +24,13 @@ def hmac_sha256(key: bytes, message: bytes) -> bytes:
     return message
 
 
+def token(secret: str, name: str) -> dict[str, str]:
+    """Return the credential whose access token, in base64url, follows from the device's own provisioning secret."""
+    code = hmac_sha256(secret.encode(), name.encode())
+    text = binascii.b2a_base64(code).decode().strip("=\n").replace("+", "-").replace("/", "_")
+    return {"type": "ACCESS_TOKEN", "token": text}
+
+
 def make(secret: str, nonce: str, request: dict[str, str]) -> str:
     """Return the proof that a provisioning request is this device's own.
 

@@ -26,7 +26,8 @@ _KNOWN: dict[str, tuple[type, str | int | list[object] | None, int]] = {
     "provision.proof": (bool, False, 0),
     "provision.credentials": (str, "ACCESS_TOKEN", 1),
     # Who makes the secret: "device" survives a lost answer, "server" does not (docs/credentials.md);
-    # "flash": those that were put into the flash with the firmware, a certificate and its key, say.
+    # "flash": those that were put into the flash with the firmware, a certificate and its key, say; "claim": a token
+    # that follows from the secret, which is this board's own.
     "provision.made_by": (str, "device", 1),
     # Refused logins in a row after which the device provisions anew; 0: never.
     "provision.after_refusals": (int, 0, 0),
@@ -109,7 +110,7 @@ _MOST = {
 _CHOICES = {
     "provision.transport": ("mqtt", "http", "coap"),
     "provision.credentials": ("ACCESS_TOKEN", "MQTT_BASIC", "X509_CERTIFICATE"),
-    "provision.made_by": ("device", "server", "flash"),
+    "provision.made_by": ("device", "server", "flash", "claim"),
     "wifi.power_save": ("none", "min", "max"),
     "board.button_wipes": ("credentials", "all"),
 }
@@ -164,6 +165,8 @@ def _check_meaning(values: dict[str, object]) -> None:
         raise SettingsError("board.watchdog_s must be 0 (off), or %d and more" % _WATCHDOG_LEAST_S)
     if values["provision.credentials"] == "X509_CERTIFICATE" and not values["server.tls"]:
         raise SettingsError("a certificate logs in over TLS only: set server.tls")
+    if values["provision.made_by"] == "claim" and values["provision.credentials"] != "ACCESS_TOKEN":
+        raise SettingsError('provision.made_by "claim" is for ACCESS_TOKEN')
     if values["provision.made_by"] != "flash" and not (values["provision.key"] and values["provision.secret"]):
         raise SettingsError("provision.key or provision.secret is missing")
 

@@ -47,6 +47,7 @@ def options(server, tmp_path):
         certificate=None,
         key=None,
         server_made=False,
+        derived=False,
         claim=Claim.SHARED,
         after_refusals=0,
         where=where,

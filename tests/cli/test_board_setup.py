@@ -37,6 +37,7 @@ def place(tmp_path, monkeypatch):
             certificate=None,
             key=None,
             server_made=False,
+            derived=False,
             claim=Claim.SHARED,
             after_refusals=0,
             where=ServerOptions(data=tmp_path, url=url),

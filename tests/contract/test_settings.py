@@ -231,6 +231,11 @@ def test_encode_puts_the_last_layer_on_top():
             {"provision": {"credentials": "X509_CERTIFICATE"}},
             "settings.provision.credentials: a certificate logs in over TLS only: set settings.server.tls",
         ),
+        (
+            {},
+            {"provision": {"made_by": "claim", "credentials": "MQTT_BASIC"}},
+            'settings.provision.made_by: "claim" is for ACCESS_TOKEN',
+        ),
     ],
 )
 def test_encode_refuses_what_no_board_would_accept(basis, layer, message):

@@ -75,6 +75,7 @@ def prepare(server, tmp_path, made):
             certificate=tmp_path / "chain.pem",
             key=tmp_path / "key.pem",
             server_made=False,
+            derived=False,
             claim=Claim.SHARED,
             after_refusals=0,
             where=where,

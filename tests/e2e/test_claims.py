@@ -4,9 +4,10 @@ import socket
 
 import pytest
 
-from bench.contract.proof import claim_secret
+from bench.contract.proof import claim_secret, derived_token
 from bench.mqtt import codec
-from bench.registry.provision_type import ProvisionType
+from bench.registry import devices, group_keys, profiles
+from bench.registry.provision_type import Again, ProvisionType
 from tests.support.boards import WAYS, ca_file, steps, vault_slots, way_settings
 
 OWN_WAYS = [pytest.param(transport, tls, id=f"{transport}{'-tls' * tls}") for transport, tls in WAYS]
@@ -85,3 +86,83 @@ def test_server_that_knows_no_proofs_never_sees_the_secret(server, make_board, a
     assert b'"nonce"' in received
     assert secret.encode() not in received
     assert event != "not_found" or "proofs" in found["fix"]
+
+
+# Wiped boards.
+
+
+def with_policy(server, again):
+    """Give the default profile a group key and a policy; returns the claim secret of press4."""
+
+    def change(session):
+        profile = profiles.by_name(session, server.profile.name)
+        key = group_keys.replace(session, profile)
+        group_keys.set_again(profile, again)
+        return key
+
+    return claim_secret(server.query(lambda registry: registry.write(change)), "press4")
+
+
+def proving(server, make_board, secret, transport="mqtt", /, *, tls=False, **provision):
+    """A board that proves this claim secret."""
+    sections = way_settings(server, transport, tls=tls, kind="ACCESS_TOKEN")
+    sections["provision"] |= {"secret": secret, "proof": True, **provision}
+    soon = {"base_ms": 50, "cap_ms": 200, "long_ms": 3_600_000}
+    return make_board(server, identity={"name": "press4"}, files=ca_file(server), backoff=soon, **sections)
+
+
+def record(server):
+    return server.query(lambda registry: registry.read(devices.by_name, "press4"))
+
+
+@pytest.mark.parametrize("again", [Again.KEEP, Again.RESET])
+@pytest.mark.parametrize(("transport", "tls"), OWN_WAYS)
+def test_wiped_board_is_online_in_one_boot_where_its_profile_lets_it(server, make_board, transport, tls, again):
+    secret = with_policy(server, again)
+    first = proving(server, make_board, secret, transport, tls=tls)
+    with first.power_on() as power:
+        power.expect_event("telemetry")
+    before = record(server)
+    server.query(lambda registry: registry.save_telemetry(before.id, [(1_700_000_000_000, "old", 1)]))
+    old = vault_slots(first)[0]["active"]
+    wiped = proving(server, make_board, secret, transport, tls=tls)
+    with wiped.power_on() as power:
+        power.expect_event("telemetry")
+    after = record(server)
+    assert (after.id == before.id) is (again is Again.KEEP)
+    kept = server.query(lambda registry: registry.device("press4")).telemetry
+    assert ("old" in kept) is (again is Again.KEEP)
+    assert vault_slots(wiped)[0]["active"] != old
+    assert server.query(lambda registry: registry.token_login(old[0]["token"])) is None
+
+
+def test_wiped_board_is_rejected_by_default(server, make_board):
+    secret = with_policy(server, Again.REFUSE)
+    for event in ("telemetry", "rejected"):
+        with proving(server, make_board, secret).power_on() as power:
+            power.expect_event(event)
+
+
+def test_clone_is_rejected_while_the_board_is_online_and_comes_in_once_it_is_off(server, make_board):
+    secret = with_policy(server, Again.KEEP)
+    original, clone = (proving(server, make_board, secret) for _ in range(2))
+    with original.power_on() as power:
+        power.expect_event("telemetry")
+        with clone.power_on() as copy:
+            copy.expect_event("rejected")
+            copy.expect_event("rejected")  # and asks again soon
+            power.expect_event("telemetry")
+            power.power_off()
+            copy.expect_event("telemetry")
+    assert "clone_online" in [each.get("why") for each in server.events("exchange")]
+
+
+def test_wiped_board_whose_token_is_derived_has_it_again(server, make_board):
+    secret = with_policy(server, Again.REFUSE)
+    for sent in (["answer"], []):
+        board = proving(server, make_board, secret, made_by="claim")
+        with board.power_on() as power:
+            power.expect_event("telemetry")
+        assert [step for step in steps(power) if step == "answer"] == sent
+        token = {"type": "ACCESS_TOKEN", "token": derived_token(secret, "press4")}
+        assert vault_slots(board)[0]["active"] == [token]

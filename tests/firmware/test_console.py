@@ -304,7 +304,7 @@ def test_set_repairs_settings_of_no_use_one_by_one(text):
 
 
 def test_set_that_breaks_good_settings_is_refused():
-    output, _, text = lines(b"firstboot set provision.made_by flash\n")
+    output, _, text = lines(b"firstboot set provision.credentials X509_CERTIFICATE\n")
     assert output[1].startswith("error: ")
     assert text == SETTINGS_TEXT
 

@@ -77,15 +77,15 @@ print(json.dumps(credentials.make("X509_CERTIFICATE", "press4")))
 def test_flash_without_certificate_or_key_names_what_is_missing(missing):
     output = micropython.run(f"""
 import io
-from firstboot import credentials
+from firstboot import credentials, from_flash
 from firstboot.errors import SettingsError
 def open_(path, mode):
     if path == {missing!r}:
         raise OSError(2)
     return io.BytesIO(b"x")
-credentials.open = open_
+from_flash.open = open_
 try:
-    credentials.from_flash()
+    from_flash.read("X509_CERTIFICATE")
 except SettingsError as error:
     print(error)
 """)
@@ -93,16 +93,41 @@ except SettingsError as error:
     assert "/device.key" in output
 
 
+@pytest.mark.parametrize("text", ["", "{"])
+def test_flash_without_a_token_names_what_is_missing(text):
+    output = micropython.run(f"""
+import io
+from firstboot import from_flash
+from firstboot.errors import SettingsError
+from_flash.open = lambda path, mode: io.BytesIO({text.encode()!r})
+try:
+    from_flash.read("ACCESS_TOKEN")
+except SettingsError as error:
+    print(error)
+""")
+    assert output == "/device.json is missing: flash it, or let the device make its own\n"
+
+
+def test_flash_has_a_token_as_the_vault_has_it():
+    output = micropython.run("""
+import io, json
+from firstboot import from_flash
+from_flash.open = lambda path, mode: io.BytesIO(b'{"type": "ACCESS_TOKEN", "token": "t"}')
+print(json.dumps(from_flash.read("ACCESS_TOKEN")))
+""")
+    assert json.loads(output) == {"type": "ACCESS_TOKEN", "token": "t"}
+
+
 def test_flash_has_certificate_and_key_as_der():
     output = micropython.run("""
 import io, json
-from firstboot import credentials
+from firstboot import credentials, from_flash
 FILES = {"/device.crt": b"\\x30\\x82" * 60, "/device.key": b"\\x30\\x00"}
 def open_(path, mode):
     assert mode == "rb"
     return io.BytesIO(FILES[path])
-credentials.open = open_
-print(json.dumps(credentials.from_flash()))
+from_flash.open = open_
+print(json.dumps(from_flash.read("X509_CERTIFICATE")))
 """)
     assert json.loads(output) == {"type": "X509_CERTIFICATE", "certificate": base64_of(b"\x30\x82" * 60), "key": "MAA="}
 
@@ -110,9 +135,9 @@ print(json.dumps(credentials.from_flash()))
 def test_flash_with_an_empty_certificate_has_one():
     output = micropython.run("""
 import io, json
-from firstboot import credentials
-credentials.open = lambda path, mode: io.BytesIO(b"")
-print(json.dumps(credentials.from_flash()))
+from firstboot import credentials, from_flash
+from_flash.open = lambda path, mode: io.BytesIO(b"")
+print(json.dumps(from_flash.read("X509_CERTIFICATE")))
 """)
     assert json.loads(output) == {"type": "X509_CERTIFICATE", "certificate": "", "key": ""}
 
@@ -121,10 +146,10 @@ def test_flash_has_the_certificates_above_the_devices_own():
     leaf, above = b"\x30\x03abc", b"\x30\x02de\x30\x01f"
     output = micropython.run(f"""
 import io, json
-from firstboot import credentials
+from firstboot import credentials, from_flash
 FILES = {{"/device.crt": {leaf + above!r}, "/device.key": b"\\x30\\x00"}}
-credentials.open = lambda path, mode: io.BytesIO(FILES[path])
-made = credentials.from_flash()
+from_flash.open = lambda path, mode: io.BytesIO(FILES[path])
+made = from_flash.read("X509_CERTIFICATE")
 print(json.dumps(made))
 print(json.dumps(credentials.request_fields(made)))
 print(credentials.login(made, "press4") == ("press4", "", "", ({leaf + above!r}, b"\\x30\\x00")))

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from bench.contract.proof import derived_token
 from tests.support import micropython
 
 # RFC 4231, 4.2 to 4.8: key, message, HMAC-SHA-256. The fifth is cut off after 128 bits.
@@ -52,6 +53,14 @@ def proofs(*requests):
 
 def expected(*lines):
     return hmac.new(SECRET.encode(), "\n".join(lines).encode(), "sha256").hexdigest()
+
+
+def test_token_is_that_which_the_server_computes_whatever_its_bytes():
+    names = [f"press-{n}" for n in range(64)]  # all 64 characters of base64url are among them
+    code = f"from firstboot import proof\nfor name in {names!r}: print(proof.token({SECRET!r}, name)['token'])"
+    found = micropython.run(code).split()
+    assert found == [derived_token(SECRET, name) for name in names]
+    assert {"-", "_"} < set("".join(found))
 
 
 def test_hmac_is_that_of_rfc_4231():

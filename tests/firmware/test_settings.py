@@ -31,6 +31,10 @@ BAD = {
         {**GOOD, "provision": {**GOOD["provision"], "credentials": "X509_CERTIFICATE"}},
         "set server.tls",
     ),
+    "claimed_password": (
+        {**GOOD, "provision": {**GOOD["provision"], "made_by": "claim", "credentials": "MQTT_BASIC"}},
+        "is for ACCESS_TOKEN",
+    ),
     "networks_text": ({**GOOD, "wifi": {"networks": "home"}}, "wifi.networks must be a list"),
     "networks_without_ssid": ({**GOOD, "wifi": {"networks": [{"password": "the secret"}]}}, "wifi.networks must be"),
     "networks_number": ({**GOOD, "wifi": {"networks": [{"ssid": 5}]}}, "wifi.networks must be"),

@@ -113,7 +113,11 @@ def test_device_with_a_mac_is_for_that_board_alone(tmp_path):
     for text in (json.dumps({"devices": rows}), as_csv(rows)):
         (tmp_path / "line7.used").unlink(missing_ok=True)
         batch = Batch(tmp_path / "line7", text)
-        assert [batch.acquire(mac).name for mac in (MACS[0], MACS[5], MACS[1])] == ["press-001", "press-000", "press-002"]
+        assert [batch.acquire(mac).name for mac in (MACS[0], MACS[5], MACS[1])] == [
+            "press-001",
+            "press-000",
+            "press-002",
+        ]
 
 
 def test_batch_whose_last_use_was_cut_off_at_any_byte_gives_each_device_once(tmp_path):
@@ -147,7 +151,7 @@ def test_processes_at_once_give_each_device_once(tmp_path):
     file = tmp_path / "line7.json"
     written(file, len(MACS))
     with ProcessPoolExecutor(4) as pool:
-        names = list(pool.map(take, [file] * len(MACS) * 2, MACS * 2, chunksize=3))
+        names = list(pool.map(acquire, [file] * len(MACS) * 2, MACS * 2, chunksize=3))
     assert len(set(names)) == len(MACS)
     assert names[: len(MACS)] == names[len(MACS) :]
 

@@ -54,6 +54,12 @@ def test_combination_is_refused_or_in_the_settings(transport, tls, kind, made_by
             "CoAP is in clear",
         ),
         (Place(host="localhost", mqtt_port=1, provision_port=80), {}, "--provision-port"),
+        (HERE, {"made_by": "claim"}, "add --claim proof"),
+        (
+            HERE,
+            {"made_by": "claim", "claim": Claim.PROOF, "kind": BoardCredentialsType.MQTT_BASIC},
+            "leave out --credentials",
+        ),
     ],
 )
 def test_server_that_could_not_be_reached_is_refused(server, chosen, message):

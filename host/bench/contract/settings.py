@@ -183,6 +183,8 @@ def check_together(sections: Sections) -> None:
     certificate = value("provision.credentials") == BoardCredentialsType.X509_CERTIFICATE
     if certificate and not value("server.tls"):
         raise UsageError("settings.provision.credentials: a certificate logs in over TLS only: set settings.server.tls")
+    if value("provision.made_by") == "claim" and value("provision.credentials") != "ACCESS_TOKEN":
+        raise UsageError('settings.provision.made_by: "claim" is for ACCESS_TOKEN')
     if value("provision.made_by") != "flash" and not (value("provision.key") and value("provision.secret")):
         raise UsageError("settings.provision.key or settings.provision.secret is missing")
 

@@ -121,9 +121,9 @@ SETTINGS: Mapping[str, SettingSpec] = {
     ),
     "provision.made_by": _one_of(
         "device",
-        ("device", "server", "flash"),
+        ("device", "server", "flash", "claim"),
         "who makes the credentials; `flash`: a certificate in `/device.crt` with its key in `/device.key`, or others "
-        "in `/device.json`",
+        "in `/device.json`; `claim`: a token that follows from the board's own claim secret",
     ),
     "provision.after_refusals": _number(
         0, "refused logins in a row after which the board asks anew; 0: never", most=1000

@@ -65,7 +65,7 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """A board's way to provision itself. `made_by` is `device`, `server` or `flash` (docs/credentials.md)."""
+    """A board's way to provision itself. `made_by`: `device`, `server`, `flash` or `claim` (docs/credentials.md)."""
 
     transport: Transport = Transport.MQTT
     tls: bool = False
@@ -89,8 +89,7 @@ def check(server: Place, choices: Choices) -> None:
     certificate = choices.kind is BoardCredentialsType.X509_CERTIFICATE
     if certificate and not choices.tls:
         raise UsageError("a certificate logs in over TLS only: add --tls")
-    if choices.made_by == "server" and choices.kind is not BoardCredentialsType.ACCESS_TOKEN:
-        raise UsageError(f"--server-made is a token that the server makes: leave out --credentials {choices.kind}")
+    _check_maker(choices)
     if server.provision_port and choices.transport is Transport.MQTT:
         raise UsageError("--provision-port goes with --transport http or coap: over MQTT it is the port of --server")
     if choices.tls and not server.ca:
@@ -103,6 +102,16 @@ def check(server: Place, choices: Choices) -> None:
             raise UsageError(f"{server.host} is a public address, and boards send it no secrets in clear: add --tls")
         if choices.transport is Transport.COAP:
             raise UsageError(f"{server.host} is a public address, and CoAP is in clear: use --transport mqtt or http")
+
+
+def _check_maker(choices: Choices) -> None:
+    """Raise UsageError for credentials that this maker does not make."""
+    if choices.made_by == "claim" and choices.kind is not BoardCredentialsType.ACCESS_TOKEN:
+        raise UsageError(f"--derived is an access token: leave out --credentials {choices.kind}")
+    if choices.made_by == "claim" and choices.claim is Claim.SHARED:
+        raise UsageError("--derived needs a secret that no other board has: add --claim proof")
+    if choices.made_by == "server" and choices.kind is not BoardCredentialsType.ACCESS_TOKEN:
+        raise UsageError(f"--server-made is a token that the server makes: leave out --credentials {choices.kind}")
 
 
 def sections(server: Place, choices: Choices, *, now_s: int) -> dict[str, dict[str, Any]]:

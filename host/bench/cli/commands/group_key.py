@@ -84,7 +84,7 @@ def device_key(
 ) -> None:
     """Show the own secrets of devices of a profile with a group key, and the access tokens that follow from them.
 
-    The secret goes into a board's provision.secret, and the token is what boards make with provision.made_by = derived.
+    The secret goes into a board's provision.secret, and the token is what boards make with provision.made_by = claim.
     """
 
     async def keys(server: ThingsBoard) -> list[str]:

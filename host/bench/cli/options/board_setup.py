@@ -83,6 +83,10 @@ _OPTIONS: common.Options = {
         _option(bool, "--server-made", help="Let the server make the token. A lost answer locks the board out."),
         False,
     ),
+    "derived": (
+        _option(bool, "--derived", help="With --claim: a token that follows from the board's own secret."),
+        False,
+    ),
     "claim": (
         _option(
             Claim,
@@ -182,6 +186,7 @@ class BoardOptions:
     certificate: Path | None
     key: Path | None
     server_made: bool
+    derived: bool
     claim: Claim
     after_refusals: int
     where: ServerOptions
@@ -222,6 +227,8 @@ class BoardOptions:
             raise UsageError("--certificate and --key go together")
         if self.certificate and self.server_made:
             raise UsageError("--server-made and --certificate exclude each other: choose one")
+        if self.derived and (self.certificate or self.server_made):
+            raise UsageError("--derived excludes --server-made and --certificate: choose one")
         pair = device_config.pair(self.certificate, self.key) if self.certificate and self.key else {}
         if pair and self.credentials is not BoardCredentialsType.X509_CERTIFICATE:
             raise UsageError("--certificate and --key go with --credentials X509_CERTIFICATE")
@@ -229,7 +236,7 @@ class BoardOptions:
             transport=self.transport,
             tls=self.tls,
             kind=self.credentials,
-            made_by="flash" if pair else "server" if self.server_made else "device",
+            made_by="flash" if pair else "server" if self.server_made else "claim" if self.derived else "device",
             claim=self.claim,
             after_refusals=self.after_refusals,
         )
