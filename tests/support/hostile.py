@@ -7,7 +7,7 @@ import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 # A title, an erased screen, colours by C0 and C1, text from right to left, markup, and a line of its own.
 TEXT = "d\x1b]0;owned\x07\x1b[31m\x1b[2J\x9b31m\u202egnp\u202c\x08\x7f[bold red]x[/]\r\nINJECTED"
@@ -102,6 +102,8 @@ def _answer_to(path: str) -> Any:
     user = {**device, "email": TEXT, "authority": TEXT, "role": TEXT, "customerId": {"id": "1"}}
     key = {"id": {"id": "1"}, "description": TEXT, "role": TEXT, "value": TEXT, "enabled": True, "expired": False}
     key |= {"expirationTime": 0, "createdTime": 0}
+    hook = {"id": TEXT, "url": TEXT, "events": [TEXT], "enabled": True, "createdTime": 0}
+    hook |= {"waiting": TEXT, "dead": TEXT}
     found = {"entityId": {"id": "1"}, "latest": {"ENTITY_FIELD": {"name": {"value": TEXT}}}}
     page = {"totalElements": 1, "hasNext": False}
     answers = {
@@ -121,6 +123,9 @@ def _answer_to(path: str) -> Any:
         "/api/user": user,
         "/api/apiKeys/1": {"data": [key], **page},
         "/api/apiKey": key,
+        "/api/hooks": [hook],
+        "/api/hooks/dead": [{**entry, **hook, "hookId": TEXT, "event": TEXT, "tries": TEXT, "result": TEXT}],
+        f"/api/hooks/{quote(TEXT, safe='')}/test": {"received": False, "result": TEXT},
     }
     if path.startswith("/api/lifecycle/"):
         times = ("activatedTime", "provisionedTime", "associatedTime", "deactivatedTime", "decommissionedTime")
@@ -202,6 +207,6 @@ def _lines(typed: bytes) -> bytes:
         json.dumps({"event": each, "name": TEXT, "fix": TEXT, TEXT: TEXT}) for each in ("boot", "connected", TEXT)
     ]
     shown = [f"  wifi.ssid = {json.dumps(TEXT)}".encode(), b"Invalid settings: " + text]
-    question, _, rest = typed.partition(b"\n")
+    question, _, rest = typed.partition(b"\r")  # two lines that were typed may come as one
     answer = [b"error: " + text] if b" Hall" in question else shown
     return b"\r\n".join([question, *answer, rest, *(each.encode() for each in events), text, b">>> " + text, b""])

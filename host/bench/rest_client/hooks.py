@@ -41,19 +41,19 @@ class Hooks(Lifecycle):
     async def remove_hook(self, hook_id: str) -> dict[str, Any]:
         """Have nothing more sent to a webhook's URL; return the webhook."""
         found = await self.hook(hook_id)
-        await self.request("DELETE", f"{_PATH}/{found['id']}")
+        await self.request("DELETE", _path(found))
         return found
 
     async def enable_hook(self, hook_id: str) -> dict[str, Any]:
         """Have a webhook be sent events again; return it."""
         found = await self.hook(hook_id)
-        await self.post(f"{_PATH}/{found['id']}/enable", None)
+        await self.post(f"{_path(found)}/enable", None)
         return found
 
     async def test_hook(self, hook_id: str) -> str:
         """Have an event sent for a test; return "" if it was received, or else why not."""
         found = await self.hook(hook_id)
-        result = json_object(await self.post(f"{_PATH}/{found['id']}/test", None))
+        result = json_object(await self.post(f"{_path(found)}/test", None))
         return "" if result["received"] else str(result["result"])
 
     async def dead_letters(self, limit: int) -> list[dict[str, Any]]:
@@ -67,6 +67,10 @@ class Hooks(Lifecycle):
         if not isinstance(found, int):
             raise BenchError("the server did not say how many events are sent again")
         return found
+
+
+def _path(hook: dict[str, Any]) -> str:
+    return f"{_PATH}/{quote(str(hook['id']), safe='')}"
 
 
 def shown_hook_id(hook: dict[str, Any]) -> str:

@@ -178,6 +178,8 @@ def _report(moved: list[Moved], *, as_json: bool) -> None:
     for each in moved:
         if each.created or each.changed:
             tables.echo(f"{'created' if each.created else 'changed'} {each.name}")
+        elif not each.failed:
+            tables.echo(f"{each.name} was there")
     tables.echo(f"{created:,} created, {changed:,} changed, {same:,} were there as they are in the file")
     _show_reasons((each.name, reason) for each in moved for reason in ([each.failed] if each.failed else each.lost))
     if reported:
