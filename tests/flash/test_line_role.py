@@ -23,11 +23,13 @@ def test_line_flashes_with_its_own_requests_and_no_others(server, server_operato
         await admit(route, request)
 
     new_device(server_operator)  # of which the server tells where boards reach it
+    profile = ok(server_operator.get("/api/deviceProfileInfo/default"))["id"]["id"]
+    ok(server_operator.post(f"/api/provisioning/deviceProfile/{profile}/groupKey"))
     key = new_key(server_operator, role=Role.LINE)
     (tmp_path / "key").write_text(key["value"] + "\n")
     monkeypatch.setattr(AuthenticatedRoute, "admit", recorded)
     there = ("--url", f"http://127.0.0.1:{server.ports.http}", "--api-key-file", str(tmp_path / "key"))
-    made = bench("board", "new", "board", *there, cwd=tmp_path)
+    made = bench("board", "new", "board", "--claim", "device", *there, cwd=tmp_path)
     assert made.returncode == 0, made.stdout + made.stderr
     boards = [VirtualBoard.create(tmp_path / name, blank=True) for name in ("a", "b")]
     with serve(boards[0]) as first, serve(boards[1]) as second:
