@@ -1,6 +1,7 @@
 """CoAP messages byte by byte, from RFC 7252 and not from the server, and a socket that sends exactly these."""
 
 import itertools
+import random
 import socket
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -128,7 +129,8 @@ class RawPeer:
         self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.settimeout(timeout_s)
         self.socket.connect((host, port))
-        self._mids = itertools.count(1)
+        # anywhere: a socket that has the port of an earlier one would get that one's answer again (RFC 7252, 4.5)
+        self._mids = itertools.count(random.randrange(1, 1 << 15))
 
     def __enter__(self) -> Self:
         return self

@@ -257,7 +257,8 @@ def _unexpected(answer: Any, wanted: str) -> BenchError:
 def _cure(error: httpx.HTTPError) -> str:
     """Return what to do about a connection that failed; OpenSSL's words are the only sign of its kind."""
     reason = str(error)
-    if isinstance(error, httpx.RemoteProtocolError):  # also of a server that ends
+    # also of a server that ends; a port of TLS or MQTT that closes before it has read all is a reset
+    if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
         return "is it running, and this its port of HTTP, and not of HTTPS or MQTT?"
     if "CERTIFICATE_VERIFY_FAILED" in reason:
         return "give the CA of its certificate with --ca, and use a name that is in it"
