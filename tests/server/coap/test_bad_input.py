@@ -1,7 +1,7 @@
 """Datagrams that no CoAP client should send: the server stays as it was, and tells no failure."""
 
 import pytest
-from hypothesis import assume, HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.support.budget import FIXED, examples
@@ -36,7 +36,8 @@ BUDGET = settings(
 
 def expect_serving(peer, *sent):
     """The next thing the server says is the answer to this request, whose message id none of `sent` has."""
-    assume(all(each[2:4] != b"\xff\xff" for each in sent))
+    if sent:
+        assume(all(each[2:4] != b"\xff\xff" for each in sent))
     peer.send(message(CON, POST, 0xFFFF, b"ping", PROVISION, b"{"))
     while (received := peer.receive()).token != b"ping":
         pass
