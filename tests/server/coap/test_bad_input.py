@@ -147,7 +147,7 @@ def test_any_message_harms_nobody(shared_server, messages):
     with RawPeer(shared_server.ports.coap) as peer:
         for data in messages:
             peer.send(data)
-        expect_serving(peer, data)
+        expect_serving(peer, *messages)
     assert shared_server.events("failure") == []
 
 
