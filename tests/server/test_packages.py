@@ -114,8 +114,8 @@ def wait_until_notified(server):
     """Wait until every device was notified: the server does so by itself."""
 
     async def notify(registry):
-        while await registry.read(packages.is_anybody_behind):
-            await registry.write(packages.notify_devices)
+        while behind := await registry.read(packages.behind):
+            await registry.write(packages.notify_devices, behind)
 
     server.query(notify)
 

@@ -129,7 +129,7 @@ def _provision(secret_box: SecretBox, connection: Connection, profile: Any, chai
         return ChainOutcome(Status.PENDING, name, profile_name=profile.name)
     new, row = provisioning.new_device_rows(secret_box, name=name, profile_id=profile.id, own=leaf)
     provisioning.store(connection, [new], [row], [provisioning.provisioned_row(new["id"])])
-    if profile.firmware_id or profile.software_id:
+    if packages.has_any(profile):
         packages.notify(connection, [new["id"]])
     return ChainOutcome(Status.SUCCESS, name)
 

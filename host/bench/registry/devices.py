@@ -98,7 +98,7 @@ def create(
     session.add(Credentials(**secret))
     session.flush()
     hook_events.note(session.connection(), HookEvent.CREATED, [device.id])
-    if profile.firmware_id or profile.software_id:
+    if packages.has_any(profile):
         packages.notify_devices(session, [device.id])
     return device
 

@@ -211,7 +211,18 @@ class Device(Versioned, Detailed, Base):
     proven_ms: Mapped[int | None] = mapped_column(BigInteger)
     """Proofs with nonces that were made until then are spent (see `reprovisioning`); None: it proved nothing yet."""
 
-    __table_args__ = (Index(None, "profile_id"), Index(None, "customer_id"))
+    __table_args__ = (
+        Index(None, "customer_id"),
+        *(
+            Index(f"ix_device_profile_{kind}", "profile_id", f"{kind}_id", f"{kind}_notified")
+            for kind in ("firmware", "software")
+        ),
+    )
+
+
+for _own, _notified in ((Device.firmware_id, Device.firmware_notified), (Device.software_id, Device.software_notified)):
+    _differs = _own.is_not(None) & _own.is_distinct_from(_notified)
+    Index(f"ix_device_{_notified.key}", _own, sqlite_where=_differs, postgresql_where=_differs)
 
 
 class Credentials(Versioned, Base):

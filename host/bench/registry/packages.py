@@ -6,12 +6,12 @@ ThingsBoard's shared attributes (`fw_title` and so on) and its telemetry (`targe
 """
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Uuid, exists, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from bench.errors import Refused, UnknownId
@@ -21,7 +21,7 @@ from bench.registry.checksums import Algorithm
 from bench.registry.clock import now_ms
 from bench.registry.model import SHARED_SCOPE, Attribute, Device, Package, Profile
 from bench.registry.pages import PageQuery
-from bench.registry.statements import ROWS
+from bench.registry.statements import ROWS, parts
 
 SORTS = {
     "createdTime": Package.created_ms,
@@ -56,9 +56,6 @@ _COLUMNS = {
     Kind.FIRMWARE: (Device.firmware_id, Profile.firmware_id, Device.firmware_notified),
     Kind.SOFTWARE: (Device.software_id, Profile.software_id, Device.software_notified),
 }
-_IS_BEHIND = or_(
-    *(func.coalesce(own, profiles).is_distinct_from(notified) for own, profiles, notified in _COLUMNS.values())
-)
 _FETCHED = (
     Package.title,
     Package.package_version,
@@ -197,6 +194,19 @@ def check_assignable(session: Session, kind: Kind, package_id: uuid.UUID | None,
         raise Refused(f"Can't assign {what} with different deviceProfile!")
 
 
+def check_assigned(
+    session: Session, profile_id: uuid.UUID, *, firmware_id: uuid.UUID | None, software_id: uuid.UUID | None
+) -> None:
+    """Raise Refused if a profile's devices cannot be assigned these packages."""
+    check_assignable(session, Kind.FIRMWARE, firmware_id, profile_id)
+    check_assignable(session, Kind.SOFTWARE, software_id, profile_id)
+
+
+def has_any(profile: Any) -> bool:
+    """Return whether a profile, or a row with its packages, has packages for its devices."""
+    return bool(profile.firmware_id or profile.software_id)
+
+
 def of_device(connection: Connection, device_id: uuid.UUID, kind: Kind) -> Any:
     """Return the package that a device is to have, None for none: its row, with what a fetch needs."""
     own, profiles, _ = _COLUMNS[kind]
@@ -211,40 +221,46 @@ def of_device(connection: Connection, device_id: uuid.UUID, kind: Kind) -> Any:
 # What devices are notified.
 
 
-def is_anybody_behind(session: Session) -> bool:
-    """Return whether a device was not notified what it is to have."""
-    statement = select(Device.id).join(Profile, Profile.id == Device.profile_id).where(_IS_BEHIND).limit(1)
-    return session.scalar(statement) is not None
+def behind(session: Session) -> Sequence[uuid.UUID]:
+    """Return devices that were not notified what they are to have: at most `ROWS`, found by indexes."""
+    connection, found = session.connection(), list[uuid.UUID]()
+    for own, profiles, notified in _COLUMNS.values():
+        own_differs = own.is_not(None), own.is_distinct_from(notified)
+        found += connection.scalars(select(Device.id).where(*own_differs).limit(ROWS - len(found)))
+        of_profile = Device.profile_id == Profile.id, own.is_(None)
+        for differs in _differences(notified):
+            has = exists().where(*of_profile, differs(profiles))
+            for profile_id, wanted in connection.execute(select(Profile.id, profiles).where(has)).all():
+                here = Device.profile_id == profile_id, own.is_(None), differs(literal(wanted, Uuid()))
+                found += connection.scalars(select(Device.id).where(*here).limit(ROWS - len(found)))
+    return found
 
 
-def notify_devices(session: Session, device_ids: Collection[uuid.UUID] | None = None) -> int:
-    """Notify devices of what they are to have, and return how many were notified.
+def _differences(notified: Any) -> Sequence[Callable[[Any], ColumnElement[bool]]]:
+    """Return what makes conditions that a column differs from a package, each of them a range of an index."""
+    return (
+        lambda package: package.is_(None) & notified.is_not(None),
+        lambda package: package.is_not(None) & notified.is_(None),
+        lambda package: notified < package,
+        lambda package: notified > package,
+    )
 
-    Args:
-        session: In a transaction that may write.
-        device_ids: The devices; None: some of all.
-    """
+
+def notify_devices(session: Session, device_ids: Collection[uuid.UUID]) -> None:
+    """Notify devices of what they are to have, in a transaction that may write."""
     session.flush()
-    changes = notify(session.connection(), device_ids)
-    session.info["changes"] += changes
-    return len({each.device_id for each in changes})
+    session.info["changes"] += notify(session.connection(), device_ids)
 
 
-def notify(connection: Connection, device_ids: Collection[uuid.UUID] | None = None) -> list[Change]:
-    """Store what tells devices which packages they are to have, and return it.
-
-    Args:
-        connection: In a transaction that may write.
-        device_ids: The devices; None: some of all.
-    """
+def notify(connection: Connection, device_ids: Collection[uuid.UUID]) -> list[Change]:
+    """Store what tells devices which packages they are to have, and return it, in a transaction that may write."""
     columns = [
         column for own, profiles, notified in _COLUMNS.values() for column in (func.coalesce(own, profiles), notified)
     ]
-    statement = select(Device.id, *columns).join(Profile, Profile.id == Device.profile_id).where(_IS_BEHIND)
-    if device_ids is not None:
-        statement = statement.where(Device.id.in_(device_ids))
+    statement = select(Device.id, *columns).join(Profile, Profile.id == Device.profile_id)
+    rows = [row for some in parts(list(device_ids)) for row in connection.execute(statement.where(Device.id.in_(some)))]
     changes: list[Change] = []
-    for device_id, *pairs in connection.execute(statement.limit(ROWS)).all():
+    for device_id, *pairs in rows:
         for kind, wanted, notified in zip(Kind, pairs[::2], pairs[1::2], strict=True):
             if wanted != notified:
                 changes += _notify(connection, device_id, kind, wanted)

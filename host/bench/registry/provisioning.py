@@ -358,7 +358,7 @@ class _Batch:
         if not prepared.request.secret:
             device["proven_ms"] = self._nonces.spent_ms(prepared.request.nonce)
         self.new_devices.append(device)
-        if profile.firmware_id or profile.software_id:
+        if packages.has_any(profile):
             self.with_packages.append(device["id"])
         self.new_credentials.append(row)
         self.devices[name] = SimpleNamespace(**device)

@@ -20,6 +20,7 @@ from bench.registry import (
     hook_events,
     lifecycle,
     names,
+    packages,
     profiles,
     provisioning,
     tombstones,
@@ -126,6 +127,7 @@ def _store(session: Session, gateway: Device, new: Sequence[_NewDevice], origin:
     subjects = [Subject(device["name"], device["id"], gateway.customer_id) for device, _ in new]
     rows = [audit.entry(origin, what="device.added", entity=each, result=audit.SUCCESS) for each in subjects]
     audit.record(connection, rows)
+    packages.notify_devices(session, [device["id"] for device, _ in new])
 
 
 def _check(gateway: Device, device: Device) -> None:

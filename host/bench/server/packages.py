@@ -147,8 +147,8 @@ class Packages:
         while True:
             self._assigned.clear()
             try:
-                while await self._registry.read(packages.is_anybody_behind):
-                    await self._registry.write(packages.notify_devices)
+                while behind := await self._registry.read(packages.behind):
+                    await self._registry.write(packages.notify_devices, behind)
             except Exception as error:  # noqa: BLE001 - whatever it was, the server goes on
                 self._journal.failure(error, what="packages")
             with suppress(TimeoutError):

@@ -12,7 +12,6 @@ from bench.registry import names, packages, profiles, timeseries
 from bench.registry.audit import Subject
 from bench.registry.batching import Outdated
 from bench.registry.model import Attribute, Profile, Telemetry
-from bench.registry.packages import Kind
 from bench.registry.pages import PageQuery
 from bench.registry.profiles import Strategy
 from bench.registry.provision_type import ProvisionType
@@ -70,8 +69,7 @@ async def save(form: ProfileForm, caller: Operator) -> ProfileJson:
             for column, value in {**fields, "name": form.name or ""}.items():
                 setattr(profile, column, value)
             profiles.configure(session, profile, strategy)
-        for kind, package_id in zip(Kind, assigned.values(), strict=True):
-            packages.check_assignable(session, kind, package_id, profile.id)
+        packages.check_assigned(session, profile.id, **assigned)
         if form.default and not profile.is_default:
             raise Refused("Another default device profile is present in scope of current tenant!")
         session.flush()

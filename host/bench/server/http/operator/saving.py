@@ -16,7 +16,6 @@ from bench.registry.batching import Outdated
 from bench.registry.credentials import DeviceCredentials, InvalidCredentials
 from bench.registry.model import Credentials, Customer, Device, Profile
 from bench.registry.names import Naming
-from bench.registry.packages import Kind
 from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import SUCCESS, AnyAccount, AnyUser, AuthenticatedRoute, Caller, Operator
 from bench.server.http.operator.errors import Forbidden
@@ -90,8 +89,7 @@ def _save(
     if caller.customer_id is not None and customer_id not in {None, caller.customer_id}:
         raise Forbidden  # ThingsBoard lets a customer's user hand a device to another customer
     assigned = {"firmware_id": id_in(form.firmware_id), "software_id": id_in(form.software_id)}
-    for kind, package_id in zip(Kind, assigned.values(), strict=True):
-        packages.check_assignable(session, kind, package_id, profile.id)
+    packages.check_assigned(session, profile.id, **assigned)
     name = trimmed(form.name or "")
     fields = {
         "label": form.label,
