@@ -32,6 +32,7 @@ from bench.cli.commands import (
     device_life,
     doctor,
     firmware,
+    firmware_package,
     flash,
     fleet,
     group_key,
@@ -167,6 +168,13 @@ app.add_typer(device.app, name="device")
 board.app.command("serve", epilog="Example: bench board serve board1 --pace")(board_serve.serve)
 app.add_typer(board.app, name="board")
 app.add_typer(chaos.app, name="chaos")
+firmware.app.command("pack", epilog="Example: bench firmware pack --with app --sign key.pem --number 7")(
+    firmware_package.pack
+)
+firmware.app.command("key", epilog="Example: bench firmware key key.pem")(firmware_package.key)
+firmware.app.command("show", epilog="Example: bench firmware show firstboot-0.2.0.fbp --key key.pem")(
+    firmware_package.show
+)
 app.add_typer(firmware.app, name="firmware")
 app.add_typer(tls.app, name="tls")
 app.add_typer(customer.app, name="customer")
