@@ -19,10 +19,35 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from bench import paths
 from bench.errors import BenchError
 from bench.load import host_info
-from benchmarks import device, flashing, fleets, handshakes, idle, neighbours, peer, provisioning, ram, report, server
+from benchmarks import (
+    device,
+    flashing,
+    fleets,
+    handshakes,
+    idle,
+    moving,
+    neighbours,
+    peer,
+    provisioning,
+    ram,
+    report,
+    server,
+)
 from benchmarks.report import Section
 
-PARTS = ("server", "handshakes", "peer", "idle", "neighbours", "provisioning", "ram", "device", "flash", "fleet")
+PARTS = (
+    "server",
+    "handshakes",
+    "peer",
+    "idle",
+    "neighbours",
+    "provisioning",
+    "moving",
+    "ram",
+    "device",
+    "flash",
+    "fleet",
+)
 RESULTS = paths.CHECKOUT / "benchmarks" / "results"
 _WIDTH = 180  # of a table in a log, which does not have a width
 _progress = Console(stderr=True)
@@ -44,6 +69,7 @@ def main() -> int:
                 "idle": lambda: idle.measure(options.connections, step),
                 "neighbours": lambda: neighbours.measure(options.seconds, step),
                 "provisioning": lambda: provisioning.measure(step),
+                "moving": lambda: moving.measure(step),
                 "ram": lambda: ram.measure(step),
                 "device": lambda: device.measure(step),
                 "flash": lambda: flashing.measure(step),

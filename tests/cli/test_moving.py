@@ -201,6 +201,16 @@ def test_wrong_line_sends_nothing(old, tmp_path, line, message):
     assert printed("device", "list", *old) == []
 
 
+def test_import_reads_devices_from_standard_input(old, new, fleet, tmp_path):
+    ok("profile", "export", "tray7", tmp_path / "tray7.json", *old)
+    ok("profile", "import", tmp_path / "tray7.json", *new.options)
+    done = bench("device", "import", "-", *new.options, typed=fleet.read_text())
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (
+        0,
+        "3 created, 0 changed, 0 were there as they are in the file",
+    )
+
+
 def test_device_with_other_credentials_is_left_alone(old, new, fleet, tmp_path):
     ok("profile", "export", "tray7", tmp_path / "tray7.json", *old)
     ok("profile", "import", tmp_path / "tray7.json", *new.options)

@@ -82,3 +82,24 @@ def test_read_reads_standard_input_like_a_file(tmp_path, monkeypatch):
         assert decoding.read(decoding.STDIN).content == decoding.read(tmp_path / "f").content == TEXT
     with pytest.raises(FileNotFoundError):
         decoding.read(Path("not there"))
+
+
+@pytest.mark.parametrize("name", ["utf-8", "utf-8_with_a_mark", "utf-16_with_a_mark", "utf-32_with_a_mark"])
+def test_lines_are_read_as_often_as_wanted(tmp_path, name):
+    (tmp_path / "f").write_bytes(READ[name][0])
+    with decoding.lines(tmp_path / "f") as lines:
+        assert ["".join(lines()), "".join(lines())] == [TEXT, TEXT]
+
+
+def test_lines_of_standard_input_are_read_as_often_as_wanted(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"a\r\nb")))
+    with decoding.lines(decoding.STDIN) as lines:
+        assert [list(lines()), list(lines())] == [["a\n", "b"]] * 2
+
+
+def test_lines_that_are_no_text_or_too_long_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(decoding, "_LONGEST_LINE", 10)
+    for data, error in ((b"a\nb\xfc\n", "is not UTF-8"), (b"a\n" + b"x" * 20, "line 2 of .* is too long")):
+        (tmp_path / "f").write_bytes(data)
+        with decoding.lines(tmp_path / "f") as lines, pytest.raises(UsageError, match=error):
+            list(lines())

@@ -1,10 +1,16 @@
 """Text in the encodings of editors, spreadsheets and shells: UTF-8, UTF-16, Windows-1252; with any line ends."""
 
 import codecs
+import io
 import re
+import shutil
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from bench.errors import UsageError
 
@@ -19,6 +25,7 @@ _MARKS = (
 _ENDS = re.compile(r"\r\n?")
 # Tab, line feed, form feed, escape, and the end of file of DOS; no other control character is in a text.
 _BINARY = re.compile(r"[\x00-\x08\x0b\x0e-\x19\x1c-\x1f]")
+_LONGEST_LINE = 64 << 20
 STDIN = Path("-")
 """Stands for standard input."""
 
@@ -58,6 +65,51 @@ def decode(data: bytes, name: str) -> Text:
     if _BINARY.search(text):
         raise UsageError(f"{name} is not a text file: save or export it as text in UTF-8")
     return Text(_ENDS.sub("\n", text), notice)
+
+
+@contextmanager
+def lines(path: Path) -> Iterator[Callable[[], Iterator[str]]]:
+    """Yield a function that reads the lines of a text anew each time, however many there are: one is in memory.
+
+    Args:
+        path: A file, or standard input (`STDIN`): by its byte order mark, else UTF-8.
+
+    Raises:
+        UsageError: While lines are read: it is not text in that encoding, or a line has more than 64 Mi characters.
+        OSError: The file cannot be read.
+    """
+    with _seekable(path) as data:
+        start = data.read(len(codecs.BOM_UTF32_LE))
+        mark, encoding = next((each for each in _MARKS if start.startswith(each[0])), (b"", "UTF-8"))
+
+        def read() -> Iterator[str]:
+            data.seek(len(mark))
+            text = io.TextIOWrapper(data, encoding)
+            number = 0
+            try:
+                while line := text.readline(_LONGEST_LINE):
+                    number += 1
+                    if len(line) == _LONGEST_LINE:
+                        raise UsageError(f"line {number} of {path} is too long for a file that a command wrote")
+                    yield line
+            except UnicodeDecodeError:
+                raise UsageError(f"{path} is not {encoding} (after line {number}): save it as UTF-8") from None
+            finally:
+                text.detach()
+
+        yield read
+
+
+@contextmanager
+def _seekable(path: Path) -> Iterator[IO[bytes]]:
+    if path != STDIN:
+        with path.open("rb") as file:
+            yield file
+        return
+    with tempfile.TemporaryFile() as file:  # which has no name: standard input may hold secrets
+        shutil.copyfileobj(sys.stdin.buffer, file)
+        file.seek(0)
+        yield file
 
 
 def _decoded(data: bytes, name: str) -> tuple[str, str]:

@@ -87,6 +87,12 @@ def own(device: Device) -> dict[str, Value]:
     return {name: json.loads(text) for name, text in device.fields.items()}
 
 
+def shown(template: Template, device: Device) -> dict[str, Value]:
+    """Return the values that a device has of its own and shows, by name: without hidden ones."""
+    values = own(device)
+    return {name: values[name] for name, each in sorted(template.fields.items()) if each.is_valid(values.get(name))}
+
+
 def change_own(session: Session, device: Device, changes: Mapping[str, Value | None]) -> None:
     """Change values of a device; None removes one. Raises Refused as `templates.changed` does."""
     device.fields = stored(templates.changed(of_device(session, device), own(device), changes))

@@ -1,23 +1,25 @@
 """Devices as lines of JSON, with their credentials, to move them to another server without touching a board."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from bench.contract.templates import Field, ValueType
 from bench.errors import BenchError, NotFound, UsageError
 from bench.registry.device_states import Access
-from bench.rest_client.session import Declined, id_of, in_parallel, json_object
+from bench.rest_client.session import Declined, id_of, json_object
 from bench.rest_client.thingsboard import ThingsBoard
 
-_SCOPES = ("SERVER_SCOPE", "SHARED_SCOPE", "CLIENT_SCOPE")
+SCOPES = ("SERVER_SCOPE", "SHARED_SCOPE", "CLIENT_SCOPE")
 # What operators may set. Client attributes are the device's own, and it reports them again.
-_SETTABLE = _SCOPES[:2]
+_SETTABLE = SCOPES[:2]
 # The server's own account of a device's sessions (ThingsBoard's DeviceStateService).
 _STATE = ("active", "lastConnectTime", "lastDisconnectTime", "lastActivityTime", "inactivityAlarmTime")
-_CREDENTIALS = ("credentialsType", "credentialsId", "credentialsValue")
+CREDENTIALS = ("credentialsType", "credentialsId", "credentialsValue")
 _TOKEN = "ACCESS_TOKEN"  # noqa: S105 - a kind of credentials
+# Lines that an error names.
+_NAMED = 3
 _ACCESSES = (None, Access.ACTIVE, Access.DEACTIVATED)
 
 
@@ -38,47 +40,11 @@ class Moved:
     """It has client attributes, which its board reports again."""
 
 
-async def export(
-    server: ThingsBoard, devices: Sequence[dict[str, Any]], *, with_credentials: bool
-) -> list[dict[str, Any]]:
-    """Return all of devices that another server can be given, without those that are deleted meanwhile.
-
-    Args:
-        server: Where from.
-        devices: Their information, with their customers' titles.
-        with_credentials: Their credentials, too, which are secret.
-    """
-    records = await server.records([id_of(each) for each in devices])
-
-    async def one(device: dict[str, Any]) -> dict[str, Any] | None:
-        try:
-            return await _export(server, device, records[id_of(device)], with_credentials=with_credentials)
-        except (KeyError, NotFound):
-            return None
-
-    return [each for each in await in_parallel(devices, one) if each is not None]
-
-
-async def _export(
-    server: ThingsBoard, device: dict[str, Any], record: Mapping[str, str], *, with_credentials: bool
-) -> dict[str, Any]:
-    device_id = id_of(device)
-    found = {
-        "name": device["name"],
-        "label": device.get("label"),
-        "profile": device["type"],
-        "customer": device.get("customerTitle"),
-        "serialNumber": record["serialNumber"] or None,
-        "access": record["access"] or None,
-        "fields": await server.own_fields(device_id),
-        "additionalInfo": device.get("additionalInfo"),
-    }
-    if with_credentials:
-        own = await server.credentials(device_id)
-        found["credentials"] = {key: own[key] for key in _CREDENTIALS}
-    attributes = {scope: await server.attributes(device_id, scope) for scope in _SCOPES}
-    attributes["SERVER_SCOPE"] = {k: v for k, v in attributes["SERVER_SCOPE"].items() if k not in _STATE}
-    return {**found, "attributes": {scope: dict(sorted(values.items())) for scope, values in attributes.items()}}
+def line(device: dict[str, Any]) -> bytes:
+    """Return the line of a device in a file: the same bytes for the same device."""
+    attributes = {scope: dict(sorted(values.items())) for scope, values in device["attributes"].items()}
+    attributes["SERVER_SCOPE"] = {key: each for key, each in attributes["SERVER_SCOPE"].items() if key not in _STATE}
+    return json.dumps({**device, "attributes": attributes}).encode() + b"\n"
 
 
 def is_decommissioned(device: Mapping[str, Any]) -> bool:
@@ -86,33 +52,44 @@ def is_decommissioned(device: Mapping[str, Any]) -> bool:
     return bool(device["access"] == Access.DECOMMISSIONED)
 
 
-def parse(lines: Iterable[str], where: str) -> list[dict[str, Any]]:
-    """Return the devices in a file's lines; all that is wrong with it is found before anything is sent.
+def check(lines: Iterable[str], where: str) -> tuple[int, set[str]]:
+    """Return the number of devices in a file's lines, and their profiles; all that is wrong with it is found before.
 
     Raises:
         UsageError: Lines are not devices, or a name is there twice; the message names the first such lines.
     """
-    found: dict[str, dict[str, Any]] = {}
-    wrong = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
+    names: set[str] = set()
+    profiles: set[str] = set()
+    wrong, count = [], 0
+    for number, text in enumerate(lines, 1):
+        if not text.strip():
             continue
-        device = _device(line)
-        if device is None:
-            wrong.append(f"line {number} holds no device")
-        elif device["name"] in found:
-            wrong.append(f"line {number} has a name that was there before")
-        else:
-            found[device["name"]] = device
+        device = _device(text)
+        if device is not None and device["name"] not in names:
+            names.add(device["name"])
+            profiles.add(device["profile"])
+            continue
+        count += 1
+        if count <= _NAMED:
+            wrong.append(f"line {number} {'has a name that was there before' if device else 'holds no device'}")
     if wrong:
-        more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        more = f", and {count - _NAMED} more" if count > _NAMED else ""
         raise UsageError(
-            f"{where}: {'; '.join(wrong[:3])}{more}: name a file of bench device export; one of --format csv is for "
+            f"{where}: {'; '.join(wrong)}{more}: name a file of bench device export; one of --format csv is for "
             "bench import"
         )
-    if not found:
+    if not names:
         raise UsageError(f"{where} holds no devices: name a file of bench device export")
-    return list(found.values())
+    return len(names), profiles
+
+
+def read(lines: Iterable[str], where: str) -> Iterator[dict[str, Any]]:
+    """Yield the devices in lines that were checked. Raises UsageError if there are other ones now."""
+    for text in filter(str.strip, lines):
+        device = _device(text)
+        if device is None:
+            raise UsageError(f"{where} was changed while it was read: import it again")
+        yield device
 
 
 def _device(line: str) -> dict[str, Any] | None:
@@ -127,7 +104,7 @@ def _device(line: str) -> dict[str, Any] | None:
     if found.get("access") not in _ACCESSES or not isinstance(found.get("serialNumber") or "", str):
         return None
     own, attributes, fields = (found.get(key, {}) for key in ("credentials", "attributes", "fields"))
-    if not all(isinstance(each, dict) for each in (own, attributes, fields)) or set(attributes) - set(_SCOPES):
+    if not all(isinstance(each, dict) for each in (own, attributes, fields)) or set(attributes) - set(SCOPES):
         return None
     if own and not isinstance(own.get("credentialsType"), str):
         return None
@@ -189,7 +166,7 @@ async def _made(server: ThingsBoard, device: dict[str, Any], profiles: dict[str,
 def _wanted(own: dict[str, Any]) -> dict[str, Any]:
     """Return credentials without the id that servers derive from a certificate or a password themselves."""
     kind = own["credentialsType"]
-    wanted = {key: own.get(key) for key in _CREDENTIALS}
+    wanted = {key: own.get(key) for key in CREDENTIALS}
     return wanted if kind == _TOKEN else {**wanted, "credentialsId": None}
 
 

@@ -1,15 +1,18 @@
 """The life of devices: what bench serve keeps of it, and no ThingsBoard."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from bench.errors import BenchError, NotFound
 from bench.rest_client import device_query
 from bench.rest_client.accounts import Accounts
-from bench.rest_client.session import json_object
+from bench.rest_client.session import json_object, json_objects
 
 FIELDS = ("serialNumber", "provisioningState", "access", "connectivityStatus")
 """The fields by which devices are found, and that come with each."""
+
+# Devices of a page with all that belongs to them.
+_RECORDS = 500
 
 
 class Lifecycle(Accounts):
@@ -26,6 +29,29 @@ class Lifecycle(Accounts):
         """Return FIELDS of devices by their ids; a server that keeps no such thing has them empty."""
         found = await device_query.find(self, columns=FIELDS, ids=device_ids) if device_ids else []
         return {each["id"]: each for each in found}
+
+    async def device_records(
+        self, *, search: str, profile: str, with_credentials: bool
+    ) -> AsyncIterator[tuple[list[dict[str, Any]], int]]:
+        """Yield pages of devices by name, with all that another server can be given, and how many there are in all.
+
+        Args:
+            search: A text in their names, labels or profiles; empty for any.
+            profile: The name of their profile; empty for any.
+            with_credentials: Their credentials, too, which are secret.
+
+        Raises:
+            NotFound: The server has no such pages.
+        """
+        wanted = {"textSearch": search, "type": profile, "withCredentials": with_credentials}
+        after, done = "", 0
+        while True:
+            page = json_object(await self.get("/api/deviceRecords", **wanted, pageSize=_RECORDS, after=after))
+            devices, left = json_objects(page["devices"]), int(page["left"])
+            yield devices, done + left
+            if len(devices) >= left:
+                return
+            after, done = str(devices[-1]["name"]), done + len(devices)
 
     async def set_serial_number(self, device_id: str, serial_number: str) -> None:
         """Set the maker's number of a device."""

@@ -15,16 +15,19 @@ import typer
 from bench import paths
 from bench.cli import device_csv
 from bench.cli.device_csv import DeviceTable
-from bench.cli.options import common, text_files
+from bench.cli.options import common
 from bench.cli.options.common import Force
 from bench.cli.options.operator_session import with_server
 from bench.cli.render import progress, tables
 from bench.cli.render.tables import Json
 from bench.errors import BenchError, UsageError
-from bench.rest_client import ThingsBoard, device_files, id_of, in_parallel
+from bench.input_files import decoding
+from bench.rest_client import ThingsBoard, device_export, device_files, id_of, in_parallel
 from bench.rest_client.device_files import Moved
 
 _ENDED = "it is decommissioned"
+# Devices of a file that are in memory at once.
+_AT_ONCE = 200
 
 
 class Form(StrEnum):
@@ -40,6 +43,47 @@ class Exported:
 
     devices: int = 0
     left_out: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Imported:
+    """The result of an import: how many devices, and of those with problems which."""
+
+    count: int = 0
+    created: int = 0
+    changed: int = 0
+    failed: int = 0
+    incomplete: int = 0
+    reported: int = 0
+    problems: list[Moved] = field(default_factory=list)
+
+    def add(self, moved: Moved) -> None:
+        """Count a device."""
+        self.count += 1
+        self.created += moved.created
+        self.changed += moved.changed
+        self.failed += bool(moved.failed)
+        self.incomplete += bool(moved.lost)
+        self.reported += moved.reported
+        if moved.failed or moved.lost:
+            self.problems.append(moved)
+
+    def show(self, *, as_json: bool) -> None:
+        """Print the counts, and what there are problems with."""
+        same = self.count - self.created - self.changed - self.failed
+        if as_json:
+            problems: list[dict[str, Any]] = [
+                {"name": each.name, "failed": each.failed, "not_taken": each.lost} for each in self.problems
+            ]
+            counts = {"created": self.created, "changed": self.changed, "same": same}
+            tables.print_json({**counts, "problems": problems, "client_attributes": self.reported})
+            return
+        tables.echo(f"{self.created:,} created, {self.changed:,} changed, {same:,} were there as they are in the file")
+        _show_reasons(
+            (each.name, reason) for each in self.problems for reason in ([each.failed] if each.failed else each.lost)
+        )
+        if self.reported:
+            tables.echo(f"Client attributes of {self.reported:,} devices were left: their boards report them again.")
 
 
 @with_server()
@@ -77,17 +121,17 @@ async def export(
         _lines(form, file, output, done, with_credentials=with_credentials) as lines,
         progress.counting("exporting devices", quiet=as_json) as on_progress,
     ):
-        seen: set[str] = set()  # what is made or deleted meanwhile moves others to the next page
-        async for some, count in server.device_infos(search, profile):
-            new = [each for each in some if each["name"] not in seen]
-            seen.update(each["name"] for each in new)
-            for each in await device_files.export(server, new, with_credentials=with_credentials):
+        wanted = {"search": search, "profile": profile}
+        read = 0
+        async for devices, count in device_export.pages(server, **wanted, with_credentials=with_credentials):
+            for each in devices:
                 if device_files.is_decommissioned(each):
                     done.left_out[each["name"]] = _ENDED
                 else:
-                    lines.write(json.dumps(each).encode() + b"\n")
+                    lines.write(device_files.line(each))
                     done.devices += 1
-            on_progress(len(seen), count)
+            read += len(devices)
+            on_progress(read, count)
     _show(done, file, as_json=as_json, with_credentials=with_credentials)
     if unfit := sum(reason != _ENDED for reason in done.left_out.values()):
         raise BenchError(f"{file} does not have {unfit:,} devices, which CSV cannot hold: export them as JSON")
@@ -144,46 +188,31 @@ async def import_devices(
     to date if it has the same credentials, and left alone if not; so an interrupted import is repeated, and a complete
     one changes nothing. What this server does not take is said of each device.
     """
-    devices = device_files.parse(text_files.read(file).split("\n"), str(file))
-    profiles = {each["name"]: each["id"] for each in await server.profiles()}
-    if missing := sorted({each["profile"] for each in devices} - set(profiles)):
-        raise UsageError(f"no profile {', '.join(missing)}: move it first with bench profile export and import")
-    customers = {each["title"]: id_of(each) for each in await server.customers()}
-    done = itertools.count(1)
-    with progress.counting(f"importing {len(devices):,} devices", quiet=as_json) as on_progress:
-        moved = await in_parallel(
-            devices,
-            lambda each: device_files.store(server, each, profiles, customers),
-            lambda: on_progress(next(done), len(devices)),
+    with decoding.lines(file) as lines:
+        count, wanted = device_files.check(lines(), str(file))
+        profiles = {each["name"]: each["id"] for each in await server.profiles()}
+        if missing := sorted(wanted - profiles.keys()):
+            raise UsageError(f"no profile {', '.join(missing)}: move it first with bench profile export and import")
+        customers = {each["title"]: id_of(each) for each in await server.customers()}
+        done = Imported()
+        devices = device_files.read(lines(), str(file))
+        with progress.counting(f"importing {count:,} devices", quiet=as_json) as on_progress:
+            while some := list(itertools.islice(devices, _AT_ONCE)):
+                moved = await in_parallel(some, lambda each: device_files.store(server, each, profiles, customers))
+                for each in moved:
+                    done.add(each)
+                    if not as_json and not each.failed:
+                        tables.echo(f"created {each.name}" if each.created else _change(each))
+                on_progress(done.count, count)
+    done.show(as_json=as_json)
+    if done.failed or done.incomplete:
+        raise BenchError(
+            f"of {done.count:,} devices {done.failed:,} were not imported, and {done.incomplete:,} not wholly"
         )
-    _report(moved, as_json=as_json)
-    failed, incomplete = sum(bool(each.failed) for each in moved), sum(bool(each.lost) for each in moved)
-    if failed or incomplete:
-        raise BenchError(f"of {len(moved):,} devices {failed:,} were not imported, and {incomplete:,} not wholly")
 
 
-def _report(moved: list[Moved], *, as_json: bool) -> None:
-    created, changed = sum(each.created for each in moved), sum(each.changed for each in moved)
-    same = sum(not (each.created or each.changed or each.failed) for each in moved)
-    reported = sum(each.reported for each in moved)
-    if as_json:
-        problems: list[dict[str, Any]] = [
-            {"name": each.name, "failed": each.failed, "not_taken": each.lost}
-            for each in moved
-            if each.failed or each.lost
-        ]
-        counts = {"created": created, "changed": changed, "same": same}
-        tables.print_json({**counts, "problems": problems, "client_attributes": reported})
-        return
-    for each in moved:
-        if each.created or each.changed:
-            tables.echo(f"{'created' if each.created else 'changed'} {each.name}")
-        elif not each.failed:
-            tables.echo(f"{each.name} was there")
-    tables.echo(f"{created:,} created, {changed:,} changed, {same:,} were there as they are in the file")
-    _show_reasons((each.name, reason) for each in moved for reason in ([each.failed] if each.failed else each.lost))
-    if reported:
-        tables.echo(f"Client attributes of {reported:,} devices were left: their boards report them again.")
+def _change(moved: Moved) -> str:
+    return f"changed {moved.name}" if moved.changed else f"{moved.name} was there"
 
 
 def _show_reasons(found: Iterable[tuple[str, str]], what: str = "") -> None:

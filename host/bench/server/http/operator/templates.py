@@ -57,7 +57,7 @@ def _inherited(session: Session, device: Device, request: Request) -> InheritedJ
     profile = session.get_one(Profile, device.profile_id)
     template, own = templates.of_profile(profile), templates.own(device)
     values = contract.effective(template, own)
-    shown = {name for name, each in template.fields.items() if each.is_valid(own.get(name))}
+    shown = templates.shown(template, device)
     prefix: str = request.app.state.topic_prefix
     return InheritedJson(
         fields={
