@@ -72,6 +72,10 @@ _KNOWN: dict[str, tuple[type, str | int | list[object] | None, int]] = {
     "claim.duration_s": (int, 0, 0),
     # Between two offers of the same claim; 0: one, after provisioning.
     "claim.every_s": (int, 43200, 0),
+    # The public key of whoever signs packages, 130 hex digits; empty: anybody.
+    "update.key": (str, "", 0),
+    # The longest trial of a package, until it is the one in force.
+    "update.trial_s": (int, 300, 30),
     "backoff.base_ms": (int, 1000, 1),
     "backoff.cap_ms": (int, 60000, 1),
     "backoff.long_ms": (int, 600000, 1),
@@ -102,6 +106,7 @@ _MOST = {
     "session.queue": 1000,
     "clock.ntp_port": 65535,
     "clock.http_port": 65535,
+    "update.trial_s": 86400,
     "backoff.base_ms": 86400000,
     "backoff.cap_ms": 86400000,
     "backoff.long_ms": 86400000,

@@ -14,6 +14,7 @@ from bench.cli.options.operator_session import ServerOptions
 from bench.contract.credentials import BoardCredentialsType
 from bench.errors import BenchError, UsageError
 from bench.flash.device_config import Claim, Transport
+from bench.flash.package import signing
 from bench.rest_client import connectivity
 from tests.support import certificates
 from tests.support.commands import bench
@@ -74,6 +75,17 @@ def test_board_with_tls_has_the_time_from_the_port_of_the_url(server, options, c
     assert found["provision"]["port"] == server.ports.https
     assert (found["clock"]["http_port"], found["clock"]["ntp"]) == (server.ports.http, "")
     assert f"the time from port {server.ports.http}\n" in capsys.readouterr().err
+
+
+def test_key_of_packages_is_a_setting_of_the_board(options, tmp_path):
+    public = signing.public_hex(signing.make_key(tmp_path / "key.pem"))
+    for given in (str(tmp_path / "key.pem"), public, public.upper()):
+        assert settings_of(replace(options, update_key=given))["update"] == {"key": public}
+    assert "update" not in settings_of(options)
+    with pytest.raises(UsageError, match="not a point of P-256"):
+        replace(options, update_key=f"04{'0' * 128}").prepare()
+    with pytest.raises(FileNotFoundError):
+        replace(options, update_key=str(tmp_path / "other.pem")).prepare()
 
 
 def test_port_without_the_time_is_not_taken(server):

@@ -77,8 +77,16 @@ def test_any_other_text_is_no_url_of_a_broker(url):
         settings.parse("broker.url", url)
 
 
+def test_key_of_packages_has_130_hex_digits():
+    key = "04" + "0aF" * 42 + "0a"
+    assert settings.parse("update.key", key) == key
+    for wrong in (key[1:], f"{key}0", f"05{key[2:]}", f"{key[:-1]}g", f" {key}", "key.pem"):
+        with pytest.raises(UsageError, match="130 hex digits"):
+            settings.parse("update.key", wrong)
+
+
 def test_empty_texts_are_left_to_the_settings_schema():
-    for name in ("server.name", "broker.url", "clock.ntp", "wifi.address", "wifi.hostname"):
+    for name in ("server.name", "broker.url", "clock.ntp", "wifi.address", "wifi.hostname", "update.key"):
         assert settings.parse(name, "") == ""
 
 

@@ -12,6 +12,7 @@ _HOST_LIMIT = 253
 _MARKS = {"://": "a scheme", "@": "a user name", "/": "a path"}
 _HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,32}(?<!-)")
 _LONGEST_PREFIX = 30
+_PUBLIC_KEY = re.compile(r"04[0-9A-Fa-f]{128}")
 _BROKER = re.compile(r"mqtts?://(?P<host>[^/:@]+)(:(?P<port>[0-9]{1,5}))?(/[A-Za-z0-9_%~-]+){2,8}")
 
 
@@ -97,6 +98,12 @@ def _broker_problem(text: str) -> str:
     return host_problem(found["host"])
 
 
+def _key_problem(text: str) -> str:
+    return (
+        "" if _PUBLIC_KEY.fullmatch(text) else "must be 130 hex digits that begin with 04: bench firmware key shows it"
+    )
+
+
 _CHECKS: Mapping[str, Callable[[str], str]] = {
     "broker.url": _broker_problem,
     "server.host": host_problem,
@@ -105,4 +112,5 @@ _CHECKS: Mapping[str, Callable[[str], str]] = {
     "identity.name": name_problem,
     "wifi.address": _address_problem,
     "wifi.hostname": _hostname_problem,
+    "update.key": _key_problem,
 }

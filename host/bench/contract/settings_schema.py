@@ -179,6 +179,14 @@ SETTINGS: Mapping[str, SettingSpec] = {
     "claim.every_s": _number(
         43200, "seconds between two offers of the claim, besides one at each login; 0: only once, after provisioning"
     ),
+    "update.key": _text(
+        "",
+        "the public key of whoever signs packages, 130 hex digits ([updates](updates.md)); empty: packages are not "
+        "verified",
+    ),
+    "update.trial_s": _number(
+        300, "the longest trial of a package, until it is the one in force", least=30, most=86400
+    ),
     "backoff.base_ms": _number(
         1000, "ceiling of the first random wait, doubled from attempt to attempt", least=1, most=_DAY_MS
     ),

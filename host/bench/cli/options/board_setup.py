@@ -21,6 +21,7 @@ from bench.contract.credentials import BoardCredentialsType
 from bench.errors import UsageError
 from bench.flash import device_config
 from bench.flash.device_config import Choices, Claim, Place, Transport
+from bench.flash.package import signing
 from bench.registry.provision_type import ProvisionType
 from bench.rest_client import connectivity, id_of
 from bench.rest_client.connectivity import USUAL_PORTS
@@ -100,6 +101,14 @@ _OPTIONS: common.Options = {
             int, min=0, max=1000, help="Refused logins in a row before the board provisions itself again. 0: never."
         ),
         0,
+    ),
+    "update_key": (
+        _option(
+            str,
+            metavar="KEY.pem|HEX",
+            help="The key that signs packages for the board, or its public key (bench firmware key). Default: any.",
+        ),
+        "",
     ),
 }
 
@@ -190,6 +199,7 @@ class BoardOptions:
     claim: Claim
     after_refusals: int
     where: ServerOptions
+    update_key: str = ""
     is_remote: bool = False
     """The boards are not on this machine, and have a loopback of their own."""
 
@@ -213,7 +223,7 @@ class BoardOptions:
             raise UsageError(f"--batch has the boards' credentials: leave out {' and '.join(given)}")
         chosen = Choices(tls=self.tls, kind=BoardCredentialsType.MQTT_BASIC, made_by="flash")
         place = self._place()
-        sections = device_config.sections(place, chosen, now_s=int(time.time()))
+        sections = self._sections(place, chosen)
         return BoardTemplate(place=place, chosen=chosen, key="", secret="", pair={}, sections=sections)
 
     def prepare(self) -> BoardTemplate:
@@ -247,7 +257,7 @@ class BoardOptions:
         place = self._place(reported)
         if url and self.tls:
             place = board_reach.with_time(place, operator_session.http_url(url))
-        sections = device_config.sections(place, chosen, now_s=int(time.time()))
+        sections = self._sections(place, chosen)
         profile = _profile(self.where, self.profile)
         key, secret = _key_and_secret(profile, self.profile, optional=bool(pair))
         keys = None if self.claim is Claim.SHARED or not key else _device_keys(self.where, id_of(profile))
@@ -269,6 +279,11 @@ class BoardOptions:
             device_keys=keys,
             certified_name=chain_names.device_name(profile, pair["device.crt"]) if pair else "",
         )
+
+    def _sections(self, place: Place, chosen: Choices) -> dict[str, dict[str, Any]]:
+        """Return the sections of settings.json that all boards with these options share."""
+        found = device_config.sections(place, chosen, now_s=int(time.time()))
+        return found | ({"update": {"key": signing.public_key(self.update_key)}} if self.update_key else {})
 
     def _place(self, reported: Mapping[str, tuple[str, int]] = MappingProxyType({})) -> Place:
         """Return the server that the board is for, with ports, CA and name from the data folder where that has them.
