@@ -224,6 +224,10 @@ def test_values_that_do_not_fit_a_template_are_named_by_an_import(data, tmp_path
     lost = {each for each in problem["not_taken"] if each.startswith("field")}
     assert lost == {f"field {name}: its profile's template takes no such value here" for name in ("color", "colour")}
     assert printed("device", "show", "a", *data)["fields"] == {"color": "red", "voltage": 2}
+    own = {"credentialsType": "ACCESS_TOKEN", "credentialsId": "token-of-b"}
+    (tmp_path / "fleet").write_text(json.dumps({"name": "b", "profile": "press", "credentials": own}))
+    assert printed("device", "import", str(tmp_path / "fleet"), *data)["created"] == 1  # it provisioned itself there
+    assert printed("device", "show", "b", *data)["fields"] == {"color": "red", "voltage": None}
     (tmp_path / "fleet").write_text(json.dumps({**line, "fields": []}))
     refused(2, "line 1 holds no device", "device", "import", tmp_path / "fleet", *data)
     (tmp_path / "x.json").write_text(json.dumps({"name": "x", "profileData": {}, "template": {"topics": "#"}}))

@@ -11,6 +11,7 @@ from bench.contract.names import highest_number
 from bench.contract.templates import Template, Value
 from bench.errors import BenchError, NotFound
 from bench.rest_client import ThingsBoard, attempted, id_of, in_parallel
+from bench.rest_client.templates import with_required
 
 # So many may be on the server, and not be known to be, when this is killed.
 _BATCH = 100
@@ -24,11 +25,18 @@ class RestDevices:
     def __init__(self, server: ThingsBoard, profile: str) -> None:
         self._server = server
         self._name = profile
-        self._profile_id: dict[str, str] | None = None
+        self._profile: tuple[dict[str, str], Template] | None = None
 
     async def template(self) -> Template:
         """Return the template of the profile; the empty one if the server keeps no such thing."""
-        return await self._server.template(id_of(await self._server.profile(self._name))) or Template()
+        return (await self._found())[1]
+
+    async def _found(self) -> tuple[dict[str, str], Template]:
+        """Return the profile's id and template."""
+        if self._profile is None:
+            found = await self._server.profile(self._name)
+            self._profile = found["id"], await self._server.template(id_of(found)) or Template()
+        return self._profile
 
     async def highest(self, stem: str) -> int:
         """Return the highest number of the devices that are called STEM and digits."""
@@ -59,9 +67,9 @@ class RestDevices:
         return True
 
     async def _make(self, row: Row, values: Mapping[str, Value]) -> None:
-        if self._profile_id is None:
-            self._profile_id = (await self._server.profile(self._name))["id"]
-        device = {"name": row["device_id"], "label": row["name"], "deviceProfileId": self._profile_id}
+        profile_id, template = await self._found()
+        device = {"name": row["device_id"], "label": row["name"], "deviceProfileId": profile_id}
+        device["additionalInfo"] = with_required(template, values)
         own = {"credentialsType": "MQTT_BASIC", "credentialsId": None, "credentialsValue": _value(row)}
         made = await self._server.create_with_credentials(device, own)
         await self._complete(made, row, values)

@@ -7,7 +7,7 @@ broker (`broker_topics`), the telemetry that they send, for people to read, and 
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -127,16 +127,16 @@ class Template:
         """Return the required fields that a device with these values lacks."""
         return [name for name, each in self.fields.items() if each.required and not each.is_valid(own.get(name))]
 
-    def check_complete(self, own: Mapping[str, Value]) -> None:
-        """Raise Refused if a new device with these values lacks a required field."""
-        if lacking := self.required(own):
+    def check_complete(self, own: Mapping[str, Value], later: Collection[str] = ()) -> None:
+        """Raise Refused if a new device with these values lacks a required field that is not one of `later`."""
+        if lacking := [name for name in self.required(own) if name not in later]:
             raise Refused(f"its profile requires the field {', '.join(lacking)}: give it a value")
 
     def field_of(self, name: str) -> Field:
         """Return a field. Raises Refused if there is none."""
         found = self.fields.get(name)
         if found is None:
-            raise Refused(f"its profile has no field {name}: it has {', '.join(self.fields) or 'none'}")
+            raise Refused(f"its profile has no field {name[:80]}: it has {', '.join(self.fields) or 'none'}")
         return found
 
     def read(self, texts: Mapping[str, str]) -> dict[str, Value]:

@@ -98,10 +98,18 @@ def change_own(session: Session, device: Device, changes: Mapping[str, Value | N
     device.fields = stored(templates.changed(of_device(session, device), own(device), changes))
 
 
-def of_new_device(template: Template, values: Mapping[str, Value]) -> dict[str, str]:
-    """Return what a new device stores. Raises Refused for values that it must not have, or lacks."""
-    found = templates.changed(template, {}, values)
-    template.check_complete(found)
+def of_new_device(template: Template, values: Mapping[str, Value | None]) -> dict[str, str]:
+    """Return what a new device stores.
+
+    Args:
+        template: Its profile's.
+        values: Of fields; None: it has none yet, even of a required field.
+
+    Raises:
+        Refused: It must not have them, or lacks some.
+    """
+    found = templates.changed(template, {}, {name: each for name, each in values.items() if each is not None})
+    template.check_complete(found, values.keys() - found.keys())
     return stored(found)
 
 

@@ -1,14 +1,15 @@
 """Devices as lines of JSON, with their credentials, to move them to another server without touching a board."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.contract.templates import Field, ValueType
+from bench.contract.templates import Field, Template, ValueType
 from bench.errors import BenchError, NotFound, UsageError
 from bench.registry.device_states import Access
-from bench.rest_client.session import Declined, id_of, json_object
+from bench.rest_client.session import Declined, id_of, in_parallel, json_object
+from bench.rest_client.templates import with_required
 from bench.rest_client.thingsboard import ThingsBoard
 
 SCOPES = ("SERVER_SCOPE", "SHARED_SCOPE", "CLIENT_SCOPE")
@@ -38,6 +39,14 @@ class Moved:
     """What this server did not take, a line each."""
     reported: bool = False
     """It has client attributes, which its board reports again."""
+
+
+@dataclass(frozen=True)
+class KnownProfile:
+    """A profile of the new server: its id, as ThingsBoard's JSON has it, and its template."""
+
+    id: dict[str, str]
+    template: Template
 
 
 def line(device: dict[str, Any]) -> bytes:
@@ -111,8 +120,18 @@ def _device(line: str) -> dict[str, Any] | None:
     return found if all(isinstance(each, dict) for each in attributes.values()) else None
 
 
+async def known_profiles(server: ThingsBoard, wanted: Collection[str]) -> dict[str, KnownProfile]:
+    """Return those of a server's profiles that have these names, by their names."""
+    found = [each for each in await server.profiles() if each["name"] in wanted]
+    templates = await in_parallel(found, lambda each: server.template(id_of(each)))
+    return {
+        each["name"]: KnownProfile(each["id"], template or Template())
+        for each, template in zip(found, templates, strict=True)
+    }
+
+
 async def store(
-    server: ThingsBoard, device: dict[str, Any], profiles: dict[str, Any], customers: dict[str, str]
+    server: ThingsBoard, device: dict[str, Any], profiles: Mapping[str, KnownProfile], customers: dict[str, str]
 ) -> Moved:
     """Give a server a device from another one: same name, credentials, and all else as far as it takes it.
 
@@ -122,7 +141,7 @@ async def store(
     Args:
         server: Where to.
         device: As `export` returns it.
-        profiles: The server's profiles' ids by name; the device's is among them.
+        profiles: The server's profiles by name; the device's is among them.
         customers: The server's customers' ids by title.
     """
     done = Moved(name=device["name"])
@@ -140,15 +159,19 @@ async def store(
     return done
 
 
-async def _made(server: ThingsBoard, device: dict[str, Any], profiles: dict[str, Any], done: Moved) -> dict[str, Any]:
+async def _made(
+    server: ThingsBoard, device: dict[str, Any], profiles: Mapping[str, KnownProfile], done: Moved
+) -> dict[str, Any]:
     """Return the device that is there then."""
     name, own = device["name"], device.get("credentials")
     form = {"name": name, "label": device.get("label"), "additionalInfo": device.get("additionalInfo")}
-    form["deviceProfileId"] = profiles[device["profile"]]
+    profile = profiles[device["profile"]]
+    form["deviceProfileId"] = profile.id
     try:
         there = await server.device(name)
     except NotFound:
         done.created = True
+        form["additionalInfo"] = with_required(profile.template, device.get("fields", {}), form["additionalInfo"])
         if own is None:
             done.lost.append("credentials: the file has none, and the server made others")
             return json_object(await server.post("/api/device", form))

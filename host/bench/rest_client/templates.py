@@ -12,6 +12,18 @@ from bench.rest_client.session import json_object
 _PATH = "/api/template"
 
 
+def with_required(template: Template, values: Mapping[str, Any], info: Any = None) -> Any:
+    """Return the additional information that gives a new device what its template requires, beside what it has.
+
+    A value that does not fit, or is not there, is `None`: it has none yet.
+    """
+    required = {name: each for name, each in template.fields.items() if each.required}
+    if not required:
+        return info
+    given = {name: values[name] if each.is_valid(values.get(name)) else None for name, each in required.items()}
+    return {**(info if isinstance(info, dict) else {}), "fields": given}
+
+
 class Templates(Lifecycle):
     """The requests about templates."""
 

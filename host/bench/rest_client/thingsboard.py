@@ -1,15 +1,18 @@
 """The bench's requests to a server, one method each."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
+from bench.contract.templates import Template, Value
 from bench.errors import NotFound
 from bench.rest_client import connectivity
 from bench.rest_client.group_keys import GroupKeys
 from bench.rest_client.hooks import Hooks
 from bench.rest_client.session import Declined, Page, id_of, json_object, json_objects
+from bench.rest_client.templates import with_required
 
 _MS = 1000
 # Seconds that a server may need beyond the timeout of a call.
@@ -140,14 +143,31 @@ class ThingsBoard(GroupKeys, Hooks):
         return id_of(await self.device(name))
 
     async def create_device(
-        self, name: str, profile: str, *, label: str | None = None, gateway: bool = False
+        self,
+        name: str,
+        profile: str,
+        *,
+        label: str | None = None,
+        gateway: bool = False,
+        fields: Mapping[str, Value] = MappingProxyType({}),
     ) -> dict[str, Any]:
-        """Store a new device of the profile of this name, with a random access token, and return it."""
-        profile_id = (await self.profile(profile))["id"]
-        info = {"additionalInfo": {"gateway": True}} if gateway else {}
-        return json_object(
-            await self.post("/api/device", {"name": name, "label": label, "deviceProfileId": profile_id, **info})
-        )
+        """Store a new device of the profile of this name, with a random access token, and return it.
+
+        Args:
+            name: Its name.
+            profile: Its profile's.
+            label: A label for people.
+            gateway: Whether it speaks for other devices.
+            fields: Values of fields, which fit the profile's template.
+        """
+        found = await self.profile(profile)
+        template = await self.template(id_of(found)) if fields else None
+        info = with_required(template or Template(), fields, {"gateway": True} if gateway else None)
+        form = {"name": name, "label": label, "deviceProfileId": found["id"], "additionalInfo": info}
+        made = json_object(await self.post("/api/device", form))
+        if fields:
+            await self.change_fields(id_of(made), fields)
+        return made
 
     async def create_with_credentials(self, device: dict[str, Any], credentials: dict[str, Any]) -> dict[str, Any]:
         """Store a new device with these credentials, and return it.

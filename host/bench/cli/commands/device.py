@@ -108,11 +108,9 @@ async def create(
     A board of this name gets these credentials if its profile's strategy is CHECK_PRE_PROVISIONED_DEVICES.
     """
     values = await device_fields.values_for(server, profile, assign)
-    device = await server.create_device(name, profile, label=label or None, gateway=gateway)
+    device = await server.create_device(name, profile, label=label or None, gateway=gateway, fields=values)
     if serial_number:
         await server.set_serial_number(id_of(device), serial_number)
-    if values:
-        await server.change_fields(id_of(device), values)
     tables.facts(await _view(server, device, show_secrets=False), as_json=as_json, done=f"created {name}")
 
 

@@ -190,7 +190,7 @@ async def import_devices(
     """
     with decoding.lines(file) as lines:
         count, wanted = device_files.check(lines(), str(file))
-        profiles = {each["name"]: each["id"] for each in await server.profiles()}
+        profiles = await device_files.known_profiles(server, wanted)
         if missing := sorted(wanted - profiles.keys()):
             raise UsageError(f"no profile {', '.join(missing)}: move it first with bench profile export and import")
         customers = {each["title"]: id_of(each) for each in await server.customers()}

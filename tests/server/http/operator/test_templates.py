@@ -30,9 +30,14 @@ def profile(shared_operator):
     return made
 
 
+def new_of(operator, profile):
+    """Make a device of a profile, with none of the values that this requires yet."""
+    return new_device(operator, deviceProfileId=profile["id"], additionalInfo={"fields": {"voltage": None}})
+
+
 @pytest.fixture
 def device(shared_operator, profile):
-    return new_device(shared_operator, deviceProfileId=profile["id"])
+    return new_of(shared_operator, profile)
 
 
 def values(operator, device):
@@ -89,7 +94,7 @@ def test_value_that_does_not_fit_changes_nothing(shared_operator, device, change
 
 
 def test_devices_show_a_changed_template_at_once_and_keep_what_they_have_set(shared_operator, profile, device):
-    other = new_device(shared_operator, deviceProfileId=profile["id"])
+    other = new_of(shared_operator, profile)
     ok(shared_operator.post(of_device(device, "/fields"), json={"color": "blue", "voltage": 230}))
     assert values(shared_operator, device) == {"color": "blue", "voltage": 230}
     assert values(shared_operator, other) == {"color": "red", "voltage": None}
@@ -114,6 +119,68 @@ def test_thingsboards_clients_do_not_meet_a_template(shared_operator, profile, d
     ok(shared_operator.post("/api/deviceProfile", json={**before, "name": name("renamed")}))
     found = ok(shared_operator.get(of_profile(profile)))
     assert (found["fields"]["color"], found["topics"]) == ({**COLOR, "required": False}, TEMPLATE["topics"])
+
+
+LACKING = "its profile requires the field voltage: give it a value, in additionalInfo.fields"
+
+
+@pytest.mark.parametrize(
+    ("info", "message"),
+    [
+        (None, LACKING),
+        ("voltage", LACKING),
+        ({"voltage": 230}, LACKING),
+        ({"fields": {}}, LACKING),
+        ({"fields": {"color": "blue"}}, LACKING),
+        ({"fields": [["voltage", 230]]}, "additionalInfo.fields has to be an object of fields and their values"),
+        ({"fields": {"voltage": "230"}}, "the field voltage takes a number: a whole one of at most"),
+        ({"fields": {"voltage": [[]]}}, "the field voltage takes a number: a whole one of at most"),
+        ({"fields": {"voltage": 1, "x" * 5000: 1}}, f"its profile has no field {'x' * 80}: it has color, voltage"),
+    ],
+)
+def test_device_without_what_its_profile_requires_is_not_made(shared_operator, profile, info, message):
+    form = {"name": name("device"), "deviceProfileId": profile["id"], "additionalInfo": info}
+    own = {"credentialsType": "ACCESS_TOKEN", "credentialsId": name("token")}
+    for path, body in (("", form), ("-with-credentials", {"device": form, "credentials": own})):
+        assert refused(shared_operator.post(f"/api/device{path}", json=body), 400, 31).startswith(message)
+    refused(shared_operator.get("/api/tenant/devices", params={"deviceName": form["name"]}), 404, 32)
+
+
+def test_fields_that_a_client_gives_are_the_devices_and_no_additional_information(shared_operator, profile):
+    info = {"description": "a press", "fields": {"voltage": 230}}
+    made = new_device(shared_operator, deviceProfileId=profile["id"], additionalInfo=info)
+    assert made["additionalInfo"] == {"description": "a press"}
+    assert values(shared_operator, made) == {"color": "red", "voltage": 230}
+    changed = {**made, "additionalInfo": {"fields": {"voltage": 24, "color": "blue"}}}
+    assert ok(shared_operator.post("/api/device", json=changed))["additionalInfo"] is None
+    assert values(shared_operator, made) == {"color": "blue", "voltage": 24}
+    ok(shared_operator.post("/api/device", json={**made, "version": None}))  # as a client that knows no fields has it
+    assert values(shared_operator, made) == {"color": "blue", "voltage": 24}
+    refused(
+        shared_operator.post(
+            "/api/device", json={**changed, "version": None, "additionalInfo": {"fields": {"voltage": None}}}
+        ),
+        400,
+        31,
+        "the field voltage is required: give it another value, in additionalInfo.fields",
+    )
+
+
+def test_profile_that_requires_nothing_leaves_additional_information_alone(shared_operator, profile):
+    ok(shared_operator.post(of_profile(profile), json={"fields": {"color": COLOR}}))
+    for info in ({"fields": {"color": 1, "colour": []}}, {"fields": 7}):
+        made = new_device(shared_operator, deviceProfileId=profile["id"], additionalInfo=info)
+        assert made["additionalInfo"] == info
+        assert values(shared_operator, made) == {"color": "red"}
+
+
+def test_customers_user_changes_a_device_and_none_of_its_fields(shared_server, shared_operator, device):
+    customer, user = new_customers_user(shared_server, shared_operator)
+    with user:
+        mine = ok(shared_operator.post(f"/api/customer/{customer['id']['id']}/device/{device['id']['id']}"))
+        refused(user.post("/api/device", json={**mine, "additionalInfo": {"fields": {"voltage": 1}}}), 403, 20)
+        ok(user.post("/api/device", json={**mine, "label": "mine"}))
+    assert values(shared_operator, device)["voltage"] is None
 
 
 def test_field_is_a_column_of_imports(shared_operator, profile):
@@ -146,7 +213,7 @@ def test_field_is_a_column_of_imports(shared_operator, profile):
 
 def test_devices_are_found_by_fields_and_shown_with_them(shared_operator, profile, device):
     ok(shared_operator.post(of_device(device, "/fields"), json={"voltage": 230}))
-    new_device(shared_operator, deviceProfileId=profile["id"])
+    new_of(shared_operator, profile)
     key = {"type": "ENTITY_FIELD", "key": "field.voltage"}
 
     def query(key, **predicate):

@@ -1,7 +1,7 @@
 """Routes that make and change devices, and what they log in with."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from fastapi import Query
@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 
 from bench.contract.credentials import CredentialsType
 from bench.contract.names import trimmed
+from bench.contract.templates import Template
 from bench.errors import Refused
-from bench.registry import credentials, devices, names, packages, profiles
+from bench.registry import credentials, devices, names, packages, profiles, templates
 from bench.registry.audit import Subject
 from bench.registry.batching import Outdated
 from bench.registry.credentials import DeviceCredentials, InvalidCredentials
@@ -33,7 +34,11 @@ from bench.server.presence import SessionEnd
 
 router = ApiRouter(AuthenticatedRoute, "devices")
 
+T = TypeVar("T")
+
 _Naming = Annotated[Naming, naming_query()]
+# The member of the additional information that has values of fields.
+_FIELDS = "fields"
 
 
 @router.post("/device", summary="Create or change a device")
@@ -90,22 +95,48 @@ def _save(
         raise Forbidden  # ThingsBoard lets a customer's user hand a device to another customer
     assigned = {"firmware_id": id_in(form.firmware_id), "software_id": id_in(form.software_id)}
     packages.check_assigned(session, profile.id, **assigned)
-    name = trimmed(form.name or "")
-    fields = {
+    name, template = trimmed(form.name or ""), templates.of_profile(profile)
+    given, info = _given(template, form.additional_info)
+    if given and caller.customer_id is not None:
+        raise Forbidden  # fields are operators' to change
+    columns = {
         "label": form.label,
-        "additional_info": form.additional_info,
+        "additional_info": info,
         "customer_id": customer_id,
         **assigned,
         "details": {"deviceData": form.device_data} if form.device_data not in ({}, None, DEVICE_DATA) else {},
     }
     if device is None:
-        device = devices.create(session, name, profile, own=own, naming=naming, **fields)
+        fields = _described(lambda: templates.of_new_device(template, given))
+        device = devices.create(session, name, profile, own=own, naming=naming, fields=fields, **columns)
     else:
         devices.rename(session, device, name, naming)
-        for column, value in {**fields, "profile_id": profile.id}.items():
+        for column, value in {**columns, "profile_id": profile.id}.items():
             setattr(device, column, value)
+        if given:
+            _described(lambda: templates.change_own(session, device, given))
     packages.notify_devices(session, [device.id])
     return device, device_json(caller.tenant, (device, profile.name, None))
+
+
+def _given(template: Template, info: Any) -> tuple[dict[str, Any], Any]:
+    """Return the values of fields that a client gives in a device's additional information, and the rest of that.
+
+    ThingsBoard's forms have no other place for them. Where a template requires none, all of it is the client's own.
+    """
+    if not template.required({}) or not isinstance(info, dict) or _FIELDS not in info:
+        return {}, info
+    if not isinstance(info[_FIELDS], dict):
+        raise Refused(f"additionalInfo.{_FIELDS} has to be an object of fields and their values")
+    return info[_FIELDS], {key: value for key, value in info.items() if key != _FIELDS} or None
+
+
+def _described(change: Callable[[], T]) -> T:
+    """Return what a change of fields does; a refusal says where they are given."""
+    try:
+        return change()
+    except Refused as error:
+        raise Refused(f"{error}, in additionalInfo.{_FIELDS}") from None
 
 
 def _profile(caller: Caller, session: Session, form: DeviceForm) -> Profile:

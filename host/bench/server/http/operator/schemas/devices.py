@@ -32,7 +32,11 @@ class DeviceForm(ThingsBoardModel):
     device_data: dict[str, Json] | None = None
     firmware_id: PackageRef | None = Field(default=None, description="Its own, in the place of its profile's.")
     software_id: PackageRef | None = None
-    additional_info: Json = None
+    additional_info: Json = Field(
+        default=None,
+        description="Anything. Where the profile's template requires fields, `fields` in it has values of them, and is "
+        "not stored here; `null`: not known yet.",
+    )
     version: Version = None
 
 
