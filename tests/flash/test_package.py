@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bench.errors import UsageError
 from bench.flash import package
 from bench.flash.package import Head, Kind, Manifest, PackagedFile, PackageError, manifest, signing, writer
-from bench.flash.package.form import HEAD, MAGIC
+from bench.flash.package.form import HEAD, MAGIC, inflate
 
 KEY, OTHER_KEY = (ec.derive_private_key(number, ec.SECP256R1()) for number in (7, 8))
 PUBLIC, OTHER_PUBLIC = map(signing.public_hex, (KEY, OTHER_KEY))
@@ -43,10 +43,24 @@ PATHS = st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,9}(/[A-Za-z0-9_-]{1,9}){0,
 
 
 def of(text: str | bytes, content: bytes = b"x", key: ec.EllipticCurvePrivateKey | None = None) -> bytes:
-    """Return a package with this manifest, whatever it holds."""
-    lines = text.encode() if isinstance(text, str) else text
-    signature = signing.sign(key, lines) if key else signing.UNSIGNED
-    return HEAD.pack(MAGIC, len(lines), signature, hashlib.sha256(lines).digest()) + lines + content
+    """Return a package with this head and, after an empty line, this list, whatever they hold."""
+    text = text.encode() if isinstance(text, str) else text
+    head, blank, listed = text.partition(b"\n\n")
+    if blank:
+        head = (head + b"\n").lstrip() + listing(listed)
+    return signed(head, key) + listed + content
+
+
+def listing(listed: bytes, count: int | None = None, length: int | None = None) -> bytes:
+    """Return the last line of a head, about a list that is not deflated."""
+    lines = listed.count(b"\n") if count is None else count
+    packed = len(listed) if length is None else length
+    return f"files {lines} {len(listed)} {hashlib.sha256(listed).hexdigest()} {packed}\n".encode()
+
+
+def signed(head: bytes, key: ec.EllipticCurvePrivateKey | None = None) -> bytes:
+    signature = signing.sign(key, head) if key else signing.UNSIGNED
+    return HEAD.pack(MAGIC, len(head), signature, hashlib.sha256(head).digest()) + head
 
 
 def manifest_of(*lines: str, head: str = "kind sw\ntitle press\nversion 1\n") -> str:
@@ -83,11 +97,14 @@ def test_package_is_read_as_it_was_written():
 
 
 def test_bytes_of_a_package_are_those_of_the_documented_format():
-    sha256 = hashlib.sha256(b"x").hexdigest()
-    lines = f"kind sw\ntitle press\nversion 1\n\nmain.py 1 {sha256} 1\n".encode()
-    start = b"FBP1" + len(lines).to_bytes(4, "little") + bytes(64) + hashlib.sha256(lines).digest()
-    assert package.write(PLAIN, {"main.py": b"x"}) == start + lines + b"x"
-    wide = package.write(HEAD_OF_ALL, FILES, KEY)[HEAD.size :].split(b"\n\n")[0].decode().split("\n")
+    listed = f"main.py 1 {hashlib.sha256(b'x').hexdigest()} 1\n".encode()
+    deflated = packed(listed)
+    digest = hashlib.sha256(listed).hexdigest()
+    head = f"kind sw\ntitle press\nversion 1\nfiles 1 {len(listed)} {digest} {len(deflated)}\n".encode()
+    start = b"FBP1" + len(head).to_bytes(4, "little") + bytes(64) + hashlib.sha256(head).digest()
+    assert package.write(PLAIN, {"main.py": b"x"}) == start + head + deflated + b"x"
+    data = package.write(HEAD_OF_ALL, FILES, KEY)
+    wide = data[HEAD.size :][: HEAD.unpack_from(data)[1]].decode().split("\n")[:-2]
     assert wide == [
         "kind fw",
         "title Presse Ä",
@@ -134,12 +151,12 @@ def test_package_with_a_byte_more_is_refused():
 def test_each_bit_of_a_signed_package_is_held():
     """With the key, whatever bit is flipped: in the signature, the manifest (its SHA-256 made to fit) or a file.
 
-    But for the bits after the last code of a deflated file, which fill its last byte and are of nothing.
+    But for the bits after the last code of what is deflated, which fill its last byte and are of nothing.
     """
     files = {"main.mpy": b"M\x06" + bytes(60), "z": b"1234"}
     data = package.write(HEAD_OF_ALL, files, KEY)
-    filling = len(data) - len(files["z"]) - 1
     end = HEAD.size + HEAD.unpack_from(data)[1]
+    fillings = (len(data) - len(files["z"]) - 1, end + manifest.parse_head(data[HEAD.size : end])[1].length - 1)
     for position in range(len(data)):
         for bit in range(8):
             flipped = bytearray(data)
@@ -147,7 +164,7 @@ def test_each_bit_of_a_signed_package_is_held():
             if HEAD.size <= position < end:
                 flipped[72:104] = hashlib.sha256(flipped[HEAD.size : end]).digest()
                 refused(bytes(flipped), "signed by another key", PUBLIC)
-            elif position == filling:
+            elif position in fillings:
                 with suppress(PackageError):
                     assert package.read(bytes(flipped), "f.fbp", PUBLIC).files == files
             else:
@@ -167,7 +184,7 @@ def test_manifest_with_a_flipped_bit_and_no_key_is_read_or_refused_in_one_line()
             except PackageError as error:
                 assert len(str(error).splitlines()) == 1
             else:
-                assert read.manifest.encode() == flipped[HEAD.size : end]  # another title, say
+                assert read.manifest.encode()[0] == flipped[HEAD.size : end]  # another title, say
 
 
 @pytest.mark.parametrize(
@@ -208,7 +225,7 @@ def test_paths_that_exclude_each_other_are_refused(paths):
 @pytest.mark.parametrize(
     ("head", "reason"),
     [
-        ("", "no kind"),
+        ("", "does not end with its list"),
         ("kind sw\ntitle a\n", "no version"),
         ("kind sw\nversion a\n", "no title"),
         ("title a\nversion 1\n", "no kind"),
@@ -254,8 +271,9 @@ def test_head_that_breaks_a_rule_is_refused(head, reason):
     ("text", "reason"),
     [
         (b"", "line feed"),
-        (b"\n", "no kind"),
-        (b"kind sw\ntitle a\nversion 1\n", "no empty line"),
+        (b"\n", "does not end with its list"),
+        (b"\n\n", "no kind"),
+        (b"kind sw\ntitle a\nversion 1\n", "does not end with its list"),
         (b"kind sw\ntitle a\nversion 1", "line feed"),
         (b"kind sw\ntitle \xff\nversion 1\n\n", "not UTF-8"),
         (manifest_of(), "0 files"),
@@ -268,17 +286,50 @@ def test_head_that_breaks_a_rule_is_refused(head, reason):
         (manifest_of(LINE.replace("main.py", "main.mpy")), "no ABI, and .mpy files"),
         (manifest_of(LINE.replace("main.py", "firstboot/a.py")), "firstboot/ is of the firmware"),
         (manifest_of(f"{'a' * 250} 1 {'0' * 64} 1"), "bytes, the limit is 255"),
-        (manifest_of(*(LINE.replace("main.py", f"a{number}") for number in range(256))), "256 files"),
+        (manifest_of(*(LINE.replace("main.py", f"a{number}") for number in range(256))), "list of 256 files"),
     ],
-    ids=range(16),
+    ids=range(17),
 )
 def test_manifest_that_breaks_a_rule_is_refused(text, reason):
     refused(of(text), reason)
 
 
-def test_manifest_that_is_longer_than_announced_may_be_is_refused_unread():
-    refused(HEAD.pack(MAGIC, 32769, bytes(64), bytes(32)), "32,769 bytes, the limit is 32,768")
-    refused(HEAD.pack(MAGIC, 0xFFFFFFFF, bytes(64), bytes(32)) + bytes(99), "the limit is 32,768")
+HEAD_LINES = b"kind sw\ntitle a\nversion 1\n"
+LISTED = f"{LINE}\n".encode()
+DIGEST = hashlib.sha256(LISTED).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("last", "reason"),
+    [
+        (f"files 2 {len(LISTED)} {DIGEST} {len(LISTED)}", "1 files in the list, where the head has 2"),
+        (f"files 0 {len(LISTED)} {DIGEST} {len(LISTED)}", "a list of 0 files"),
+        (f"files 256 {len(LISTED)} {DIGEST} {len(LISTED)}", "a list of 256 files"),
+        (f"files 1 32769 {DIGEST} {len(LISTED)}", "32,769 bytes"),
+        (f"files 1 {len(LISTED)} {DIGEST} {len(LISTED) + 1}", "in the package"),
+        (f"files 1 {len(LISTED)} {DIGEST} 0", "0 in the package"),
+        (f"files 1 {len(LISTED) - 1} {DIGEST} {len(LISTED) - 1}", "another SHA-256"),
+        (f"files 1 {len(LISTED) + 1} {DIGEST} {len(LISTED)}", "the list is"),
+        (f"files 1 {len(LISTED)} {DIGEST.upper()} {len(LISTED)}", "something else than a SHA-256"),
+        (f"files 1 {len(LISTED)} {'0' * 64} {len(LISTED)}", "another SHA-256"),
+        (f"files 1 {len(LISTED)} {DIGEST}", "does not end with its list"),
+        (f"files 1 {len(LISTED)} {DIGEST} {len(LISTED)} 1", "does not end with its list"),
+        (f"files 01 {len(LISTED)} {DIGEST} {len(LISTED)}", "not a number"),
+    ],
+)
+def test_head_that_lies_about_its_list_is_refused(last, reason):
+    refused(signed(HEAD_LINES + f"{last}\n".encode()) + LISTED + b"x", reason)
+
+
+def test_list_is_inflated_no_further_than_its_size():
+    bomb = packed(bytes(1 << 22))
+    last = f"files 1 32768 {DIGEST} {len(bomb)}\n".encode()
+    refused(signed(HEAD_LINES + last) + bomb, "the list is not inflated to 32,768 bytes")
+
+
+def test_head_that_is_longer_than_it_may_be_is_refused_unread():
+    refused(HEAD.pack(MAGIC, 1025, bytes(64), bytes(32)), "1,025 bytes, the limit is 1,024")
+    refused(HEAD.pack(MAGIC, 0xFFFFFFFF, bytes(64), bytes(32)) + bytes(99), "the limit is 1,024")
     refused(HEAD.pack(b"FBP2", 1, bytes(64), bytes(32)) + bytes(99), "not a package")
     refused(HEAD.pack(MAGIC, 1, bytes(64), bytes(32)) + b"\n", "another SHA-256")
 
@@ -311,7 +362,7 @@ def test_length_or_size_that_lies_is_refused():
     refused(with_file(500, small, len(small) + 1, of_what=content), "bytes of content")
     refused(with_file(500, small, len(small) - 1, of_what=content), "bytes of content")
     refused(with_file(500, small, 501, of_what=content), "501 in the package")
-    refused(with_file(500, b"\xff" + small[1:], of_what=content), "cannot be inflated")
+    refused(with_file(500, b"\xff" + small[1:], of_what=content), "main.py is damaged: it cannot be inflated")
     refused(with_file(500, small, of_what=b"other"), "main.py has another SHA-256")
     refused(with_file(1, b"x", of_what=b"y"), "main.py has another SHA-256")
     refused(with_file((1 << 20) + 1, small, of_what=content), "1,048,576 at most")
@@ -332,7 +383,7 @@ def test_copy_from_further_back_than_the_window_of_a_board_is_refused(distance, 
     if is_read:
         assert package.read(data, "f").files == {"main.py": content}
     else:
-        refused(data, "main.py cannot be inflated")
+        refused(data, "main.py is damaged: it cannot be inflated")
 
 
 def test_what_is_deflated_needs_no_more_than_the_window_of_a_board():
@@ -379,8 +430,11 @@ def test_manifest_is_parsed_to_what_was_encoded():
     file = PackagedFile(path="main.py", size=9, sha256="0" * 64, length=3)
     for head in (PLAIN, replace(HEAD_OF_ALL), replace(PLAIN, number=1)):
         whole = Manifest(head=head, files=(file,))
-        assert manifest.parse(whole.encode()) == whole
-    assert manifest.parse(manifest_of(LINE, head="kind sw\ntitle a\nversion 1\nnumber 0\n").encode()).head.number == 0
+        encoded, deflated = whole.encode()
+        found, listed = manifest.parse_head(encoded)
+        assert manifest.parse_list(found, listed, inflate(deflated, listed.size)) == whole
+    zero = b"kind sw\ntitle a\nversion 1\nnumber 0\n" + listing(b"a\n")
+    assert manifest.parse_head(zero)[0].number == 0
 
 
 def test_files_of_an_application_leave_hidden_ones_out(tmp_path):

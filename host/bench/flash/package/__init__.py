@@ -1,7 +1,7 @@
 """Package files for updates over the air: their manifest, writing, reading and signing one.
 
-A package has a head of 104 bytes, then its manifest in lines of text, then its files, each deflated by itself, so that
-a board reads it as a stream.
+A package has 104 bytes first, then a head in lines of text, the list of its files, and the files, each deflated by
+itself, so that a board reads it as a stream.
 """
 
 from bench.flash.package.manifest import Head, Kind, Manifest, PackagedFile, PackageError

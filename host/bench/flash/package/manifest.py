@@ -1,21 +1,30 @@
-"""The manifest of a package: what it is, for which boards, and each of its files, as lines of text."""
+"""The manifest of a package, as lines of text: a head, what it is and for which boards, and the list of its files.
 
+The head is what is signed, and small enough for a board's RAM; it has the hash of the list, which is deflated.
+"""
+
+import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
 from bench.errors import UsageError
 from bench.flash.package import signing
+from bench.flash.package.form import deflate
 
-MANIFEST_LIMIT = 32768
+HEAD_LIMIT = 1024
+LIST_LIMIT = 32768
+"""Bytes of the list before it is deflated."""
 LINE_LIMIT = 255
 """Bytes of a line without its line feed."""
 FILES_LIMIT = 255
 FILE_LIMIT = 1 << 20
 NUMBER_LIMIT = (1 << 31) - 1
 _TEXT_LIMIT = 64
+# The key of the last line of the head: count, size, SHA-256 and length of the list.
+_LISTING = "files"
 _PATH_LIMIT = 96
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,9}")
@@ -131,34 +140,60 @@ class Manifest:
         """Bytes of all files in the package."""
         return sum(each.length for each in self.files)
 
-    def encode(self) -> bytes:
-        """Return the manifest as it stands in a package. Raises PackageError if it is too long."""
-        head = [f"{key} {text}" for key, text in _texts(self.head)]
-        files = [f"{each.path} {each.size} {each.sha256} {each.length}" for each in self.files]
-        lines = [line.encode() for line in (*head, "", *files)]
-        for line in lines:
-            _check_line(line)
-        data = b"".join(line + b"\n" for line in lines)
-        if len(data) > MANIFEST_LIMIT:
-            raise PackageError(f"the manifest has {len(data):,} bytes, the limit is {MANIFEST_LIMIT:,}: fewer files")
-        return data
+    def encode(self) -> tuple[bytes, bytes]:
+        """Return head and list as they stand in a package. Raises PackageError if one is too long."""
+        listed = _lines(f"{each.path} {each.size} {each.sha256} {each.length}" for each in self.files)
+        if len(listed) > LIST_LIMIT:
+            raise PackageError(f"the list has {len(listed):,} bytes, the limit is {LIST_LIMIT:,}: fewer files")
+        packed = deflate(listed)
+        listing = f"{_LISTING} {len(self.files)} {len(listed)} {hashlib.sha256(listed).hexdigest()} {len(packed)}"
+        head = _lines([*(f"{key} {text}" for key, text in _texts(self.head)), listing])
+        if len(head) > HEAD_LIMIT:
+            raise PackageError(f"the head has {len(head):,} bytes, the limit is {HEAD_LIMIT:,}: shorter texts")
+        return head, packed
 
 
-def parse(data: bytes) -> Manifest:
-    """Return the manifest that stands in a package. Raises PackageError if anything in it is not as it must be."""
-    if not data.endswith(b"\n"):
-        raise PackageError("the manifest does not end with a line feed")
-    lines = data[:-1].split(b"\n")
-    for line in lines:
-        _check_line(line)
-    try:
-        texts = [line.decode() for line in lines]
-    except UnicodeDecodeError:
-        raise PackageError("the manifest is not UTF-8") from None
-    if "" not in texts:
-        raise PackageError("the manifest has no empty line between its head and its files")
-    end = texts.index("")
-    return Manifest(head=_parse_head(texts[:end]), files=tuple(map(_parse_file, texts[end + 1 :])))
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What the head has of the list.
+
+    Attributes:
+        count: The files in it.
+        size: Its bytes.
+        sha256: Of its content, in lower-case hex.
+        length: Its bytes in the package.
+    """
+
+    count: int
+    size: int
+    sha256: str
+    length: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.count <= FILES_LIMIT or not 0 < self.length <= self.size <= LIST_LIMIT:
+            raise PackageError(
+                f"a list of {self.count:,} files, {self.size:,} bytes and {self.length:,} in the package"
+            )
+        if not _DIGEST.fullmatch(self.sha256):
+            raise PackageError(f"the list has something else than a SHA-256: {self.sha256}")
+
+
+def parse_head(data: bytes) -> tuple[Head, Listing]:
+    """Return the head that stands in a package. Raises PackageError if anything in it is not as it must be."""
+    *lines, last = _texts_of(data, "head")
+    words = last.split(" ")
+    if len(words) != 5 or words[0] != _LISTING:
+        raise PackageError("the head does not end with its list")
+    count, size, length = (_parse_number(words[at]) for at in (1, 2, 4))
+    return _parse_head(lines), Listing(count=count, size=size, sha256=words[3], length=length)
+
+
+def parse_list(head: Head, listing: Listing, data: bytes) -> Manifest:
+    """Return the manifest of a head and its list, inflated. Raises PackageError as `parse_head` does."""
+    lines = _texts_of(data, "list")
+    if len(lines) != listing.count:
+        raise PackageError(f"{len(lines)} files in the list, where the head has {listing.count}")
+    return Manifest(head=head, files=tuple(map(_parse_file, lines)))
 
 
 def check_path(path: str) -> None:
@@ -183,6 +218,25 @@ def _check_together(paths: list[str]) -> None:
         parts = path.lower().split("/")
         if any("/".join(parts[:count]) in seen for count in range(1, len(parts))):
             raise PackageError(f"{path} is in a folder that is a file, too")
+
+
+def _lines(texts: Iterable[str]) -> bytes:
+    lines = [text.encode() for text in texts]
+    for line in lines:
+        _check_line(line)
+    return b"".join(line + b"\n" for line in lines)
+
+
+def _texts_of(data: bytes, what: str) -> list[str]:
+    if not data.endswith(b"\n"):
+        raise PackageError(f"the {what} does not end with a line feed")
+    lines = data[:-1].split(b"\n")
+    for line in lines:
+        _check_line(line)
+    try:
+        return [line.decode() for line in lines]
+    except UnicodeDecodeError:
+        raise PackageError(f"the {what} is not UTF-8") from None
 
 
 def _check_line(line: bytes) -> None:

@@ -1,20 +1,17 @@
 """Reading packages as strictly as a board: whatever is not exactly as written is refused."""
 
 import hashlib
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import UsageError
 from bench.flash.package import manifest as manifests
 from bench.flash.package import signing
-from bench.flash.package.form import HEAD, MAGIC, WINDOW_BITS
-from bench.flash.package.manifest import Manifest, PackagedFile, PackageError
+from bench.flash.package.form import HEAD, MAGIC, inflate
+from bench.flash.package.manifest import Manifest, PackageError
 
-_SIZE_LIMIT = HEAD.size + manifests.MANIFEST_LIMIT + manifests.FILES_LIMIT * manifests.FILE_LIMIT
+_SIZE_LIMIT = HEAD.size + manifests.HEAD_LIMIT + manifests.LIST_LIMIT + manifests.FILES_LIMIT * manifests.FILE_LIMIT
 _CURE = "make it again with bench firmware pack"
-# Input for one step of zlib, which copies what it has not used.
-_PIECE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,52 +63,37 @@ def _read(data: bytes, key: str) -> Package:
     if len(data) < HEAD.size:
         raise PackageError(f"cut off after {len(data)} bytes")
     _, length, signature, sha256 = HEAD.unpack_from(data)
-    if length > manifests.MANIFEST_LIMIT:
-        raise PackageError(f"a manifest of {length:,} bytes, the limit is {manifests.MANIFEST_LIMIT:,}")
-    signed, content = data[HEAD.size : HEAD.size + length], memoryview(data)[HEAD.size + length :]
+    if length > manifests.HEAD_LIMIT:
+        raise PackageError(f"a head of {length:,} bytes, the limit is {manifests.HEAD_LIMIT:,}")
+    signed, rest = data[HEAD.size : HEAD.size + length], memoryview(data)[HEAD.size + length :]
     if len(signed) < length:
-        raise PackageError("cut off in the manifest")
+        raise PackageError("cut off in the head")
     if hashlib.sha256(signed).digest() != sha256:
-        raise PackageError("damaged: the manifest has another SHA-256")
+        raise PackageError("damaged: the head has another SHA-256")
     is_signed = signature != signing.UNSIGNED
     if key and not (is_signed and signing.is_signed_by(key, signed, signature)):
         raise PackageError(f"{'signed by another key' if is_signed else 'not signed'}")
-    manifest = manifests.parse(signed)
-    if manifest.head.key and not is_signed:
+    head, listing = manifests.parse_head(signed)
+    if head.key and not is_signed:
         raise PackageError("a new key, and no signature")
+    packed, content = bytes(rest[: listing.length]), rest[listing.length :]
+    manifest = manifests.parse_list(head, listing, _content(packed, "the list", listing.size, listing.sha256))
     if len(content) != manifest.size:
         raise PackageError(f"{len(content):,} bytes of content, where the manifest has {manifest.size:,}")
     files, start = {}, 0
     for each in manifest.files:
-        files[each.path] = _inflate(bytes(content[start : start + each.length]), each)
+        packed = bytes(content[start : start + each.length])
+        files[each.path] = _content(packed, each.path, each.size, each.sha256)
         start += each.length
     return Package(manifest=manifest, files=files, _signature=signature, _signed=signed)
 
 
-def _inflate(packed: bytes, wanted: PackagedFile) -> bytes:
-    """Return a file's content; never more than the manifest has of it, however much is packed."""
-    found = packed if wanted.length == wanted.size else _inflated(packed, wanted)
-    if hashlib.sha256(found).hexdigest() != wanted.sha256:
-        raise PackageError(f"damaged: {wanted.path} has another SHA-256")
-    return found
-
-
-def _inflated(packed: bytes, wanted: PackagedFile) -> bytes:
-    """Inflate byte by byte: in longer steps zlib lets copies reach further back than the window that a board has."""
-    inflater = zlib.decompressobj(-WINDOW_BITS)
-    found = bytearray()
+def _content(packed: bytes, what: str, size: int, sha256: str) -> bytes:
+    """Return a content of the package from how it stands there."""
     try:
-        for start in range(0, len(packed), _PIECE):
-            left = packed[start : start + _PIECE]
-            while left and not inflater.eof and len(found) <= wanted.size:
-                found += inflater.decompress(left, 1)
-                left = inflater.unconsumed_tail
-            if inflater.unused_data or (left and inflater.eof):
-                raise PackageError(f"{wanted.path} is longer in the package than its content")
-        while len(found) <= wanted.size and (more := inflater.decompress(b"", 1)):
-            found += more
-    except zlib.error:
-        raise PackageError(f"damaged: {wanted.path} cannot be inflated") from None
-    if not inflater.eof or len(found) != wanted.size:
-        raise PackageError(f"{wanted.path} is not inflated to {wanted.size:,} bytes")
-    return bytes(found)
+        found = inflate(packed, size)
+    except ValueError as error:
+        raise PackageError(f"{what} is {error}") from None
+    if hashlib.sha256(found).hexdigest() != sha256:
+        raise PackageError(f"damaged: {what} has another SHA-256")
+    return found

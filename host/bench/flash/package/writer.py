@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from bench.flash import firmware
 from bench.flash.package import signing
-from bench.flash.package.form import HEAD, MAGIC, WINDOW_BITS
+from bench.flash.package.form import HEAD, MAGIC, deflate
 from bench.flash.package.manifest import Head, Manifest, PackagedFile, PackageError
 
 _DIGEST_LENGTH = 12
@@ -32,7 +31,7 @@ def write(head: Head, files: Mapping[str, bytes], key: ec.EllipticCurvePrivateKe
     """
     if head.key and key is None:
         raise PackageError("a new key is only for packages that are signed: name the present one with --sign")
-    packed = {path: _deflate(content) for path, content in sorted(files.items())}
+    packed = {path: deflate(content) for path, content in sorted(files.items())}
     manifest = Manifest(
         head=replace(head, abi=_abi(files)),
         files=tuple(
@@ -44,10 +43,11 @@ def write(head: Head, files: Mapping[str, bytes], key: ec.EllipticCurvePrivateKe
             )
             for path, content in packed.items()
         ),
-    ).encode()
-    signature = signing.sign(key, manifest) if key else signing.UNSIGNED
-    start = HEAD.pack(MAGIC, len(manifest), signature, hashlib.sha256(manifest).digest())
-    return b"".join((start, manifest, *packed.values()))
+    )
+    signed, listed = manifest.encode()
+    signature = signing.sign(key, signed) if key else signing.UNSIGNED
+    start = HEAD.pack(MAGIC, len(signed), signature, hashlib.sha256(signed).digest())
+    return b"".join((start, signed, listed, *packed.values()))
 
 
 def application_files(folder: Path) -> dict[str, bytes]:
@@ -70,13 +70,6 @@ def digest(files: Mapping[str, bytes]) -> str:
     for path, content in sorted(files.items()):
         whole.update(f"{path} {hashlib.sha256(content).hexdigest()}\n".encode())
     return whole.hexdigest()[:_DIGEST_LENGTH]
-
-
-def _deflate(content: bytes) -> bytes:
-    """Return a file as it stands in a package."""
-    deflater = zlib.compressobj(9, zlib.DEFLATED, -WINDOW_BITS, 9)
-    packed = deflater.compress(content) + deflater.flush()
-    return packed if len(packed) < len(content) else content
 
 
 def _abi(files: Mapping[str, bytes]) -> int:
