@@ -155,7 +155,7 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """What the head has of the list.
+    """The last line of the head, about the list.
 
     Attributes:
         count: The files in it.
