@@ -2,21 +2,24 @@
 
 import asyncio
 import csv
+import dataclasses
 import io
 import json
 import os
 import stat
+import uuid
 from contextlib import asynccontextmanager, contextmanager
 
 import httpx
 import pytest
 from sqlalchemy import delete, select
 
-from bench.cli import provision_output, provision_registry
+from bench.cli import provision_output, provision_registry, provision_rows
 from bench.cli.commands import provision
 from bench.cli.provision_output import CsvLayout, FileOutput, JsonLayout
+from bench.contract.proof import claim_secret, derived_token
 from bench.errors import BenchError
-from bench.registry import audit, device_keys, devices, issuing
+from bench.registry import audit, device_keys, devices, group_keys, issuing, profiles
 from bench.registry.credentials import MqttLogin
 from bench.registry.model import Device, DeviceKey
 from bench.registry.provision_type import ProvisionType
@@ -94,6 +97,8 @@ async def expect_logins(registry, rows):
         (2, "exists", ("press", "--output", "{there}")),
         (2, "there is no folder", ("press", "--output", "{there}/none/x.json")),
         *((2, "go with --url", ("press", each, "{there}")) for each in ("--user", "--api-key-file", "--ca")),
+        (2, "leave out --prefix", ("press", "--derived", "--prefix", "a-")),
+        (2, "has no group key: bench profile group-key press makes one", ("press", "--derived")),
         (2, "leave one of them out", ("press", "--url", "http://127.0.0.1:9", "--user", "a@b.c", "--database", "x")),
     ],
 )
@@ -117,6 +122,13 @@ def test_unfinished_file_of_another_run_is_left_alone(data, tmp_path):
         part.chmod(0o600)
         refused(2, "repeat that command", "provision", "press", "--data", data, "--output", tmp_path / "x.json")
         assert part.read_bytes() == mine
+    keys = JsonLayout("press", 1, provision_output.DERIVED_COLUMNS)
+    mine = keys.head + keys.line(dict.fromkeys(provision_output.DERIVED_COLUMNS, "a"), 1)
+    part.write_bytes(mine)
+    refused(
+        2, "or --derived: repeat that command", "provision", "press", "--data", data, "--output", tmp_path / "x.json"
+    )
+    assert part.read_bytes() == mine
     part.chmod(0o644)
     refused(1, "others may have access", "provision", "press", "--data", data, "--output", tmp_path / "x.json")
     part.unlink()
@@ -199,6 +211,61 @@ def test_provision_beside_a_running_server_and_over_its_url(server, tmp_path):
     assert httpx.get(f"{http}/{beside['api_key']}/attributes").status_code == 200
 
 
+# --- tokens that follow from the group key
+
+
+async def expect_derived(registry, rows, group_key):
+    """Each row has its device's own key, and nothing that another device follows from."""
+    profile = await registry.profile("press")
+    for row in rows:
+        assert set(row) == set(provision_output.DERIVED_COLUMNS)
+        assert str(uuid.UUID(row["device_id"])) == row["device_id"]
+        assert row["device_key"] == claim_secret(group_key, row["device_id"])
+        device = await registry.token_login(derived_token(row["device_key"], row["device_id"]))
+        assert device is not None
+        assert device.name == row["device_id"]
+        assert row["provision_key"] == profile.provision_key
+    assert profile.provision_secret not in json.dumps(rows)
+    assert group_key not in json.dumps(rows)
+
+
+@on_both_databases
+def test_derived_devices_have_the_tokens_of_their_own_keys_wherever_the_run_was_killed(tmp_path, database):
+    async def scenario():
+        async with opened(tmp_path, database) as registry:
+            await registry.write(lambda session: session.delete(profiles.by_name(session, "press")))
+            await registry.create_profile("press", ProvisionType.ALLOW_CREATE_NEW_DEVICES)
+            group_key = await registry.write(
+                lambda session: group_keys.replace(session, profiles.by_name(session, "press"))
+            )
+            what = dataclasses.replace(wanted("", 7), is_derived=True)
+            for layout in (JsonLayout("press", 7, what.columns), CsvLayout(what.columns)):
+                path = tmp_path / f"{type(layout).__name__}.part"
+                before = {each.name for each in await registry.devices()}
+                await killed(registry, what, path, layout, 1)
+                await run(registry, what, path, layout)
+                rows = rows_of(path, layout)
+                assert stat.S_IMODE(path.with_suffix("").stat().st_mode) == 0o600
+                after = {each.name for each in await registry.devices()}
+                assert {each["device_id"] for each in rows} == after - before
+                assert len(rows) == 7
+                await expect_derived(registry, rows, group_key)
+
+    asyncio.run(scenario())
+
+
+def test_derived_devices_are_made_over_the_url_of_a_server(server, tmp_path):
+    with login(server) as operator:
+        new_profile(operator, name="press", strategy="ALLOW_CREATE_NEW_DEVICES")
+        where = options(server, tmp_path)
+        key = json.loads(bench("profile", "group-key", "press", "--json", *where).stdout)["group_key"]
+        command = ("press", "--count", 2, "--derived", "--serials", "SN-1", "--output", tmp_path / "x.json", *where)
+        made(*command)
+    rows = json.loads((tmp_path / "x.json").read_text())["devices"]
+    assert [each.pop("serial") for each in rows] == ["SN-1", "SN-2"]
+    server.query(lambda registry: expect_derived(registry, rows, key))
+
+
 # --- what was killed
 
 
@@ -207,7 +274,7 @@ def layouts(count):
 
 
 def wanted(prefix, count):
-    return provision.Wanted(device_type="press", prefix=prefix, count=count)
+    return provision_rows.Wanted(device_type="press", prefix=prefix, count=count)
 
 
 @contextmanager

@@ -41,6 +41,12 @@ def row(number, **more):
     }
 
 
+def derived(number, **more):
+    name = f"5f0c9d0e-6c0b-4d5e-9a51-{number:012}"
+    keys = {"provision_key": "a key", "device_key": f"{number:064x}"}
+    return {"device_id": name, "name": name, "device_type": "press", **keys, **more}
+
+
 def written(file, count, **more):
     file.touch(0o600)
     file.write_text(json.dumps({"devices": [row(number, **more) for number in range(count)]}))
@@ -64,6 +70,8 @@ def as_csv(rows):
         ('{"devices": [' + "[" * 100_000, "is not a batch"),
         ("device_id,mqtt_username\na,b\n", "is not a batch"),
         (json.dumps({"devices": [row(1, mqtt_password="")]}), "is not a batch"),
+        (json.dumps({"devices": [row(1), derived(2)]}), "is not a batch"),
+        (json.dumps({"devices": [derived(1, provision_key="")]}), "is not a batch"),
         (json.dumps({"devices": [row(1), row(1)]}), "has the device press-001 twice"),
         (json.dumps({"devices": [row(1, mac="02:42:ac:11:00:01"), row(2, mac="0242AC110001")]}), "has the MAC 0242ac1"),
         (json.dumps({"devices": [row(1, mac="nonsense")]}), "nonsense is not a MAC"),
@@ -162,6 +170,7 @@ def test_processes_at_once_give_each_device_once(tmp_path):
         (("--name", "press-1"), "--batch has the boards' names and serial numbers: leave out --name and --serials"),
         (("--serials", "p-1"), "leave out --name and --serials"),
         (("--server-made",), "--batch has the boards' credentials: leave out --server-made"),
+        (("--derived",), "--batch has the boards' credentials: leave out --derived"),
         (("--url", "http://127.0.0.1:1"), "leave out --url, and name the boards' with --server"),
         (("--profile", "tray7"), "has devices of press, not of tray7"),
     ],
@@ -172,6 +181,43 @@ def test_options_that_do_not_go_with_a_batch_are_refused(tmp_path, arguments, me
     password = {"BENCH_WIFI_PASSWORD": WIFI_PASSWORD}
     refused(2, message, "flash", "--batch", tmp_path / "line7.json", *options, **password)
     assert not (tmp_path / "line7.json.used").exists()
+
+
+def test_board_that_derives_its_token_gets_its_own_key_and_no_other_secret(tmp_path):
+    batch = Batch(tmp_path / "line7.json", json.dumps({"devices": [derived(1), derived(2)]}))
+    assert batch.is_derived
+    own = batch.acquire(MACS[0])
+    assert (own.name, own.files) == (derived(1)["device_id"], {})
+    assert own.settings == {"provision": {"key": "a key", "secret": derived(1)["device_key"]}}
+    assert own.settings["provision"]["secret"] not in repr(own)
+
+
+@pytest.mark.slow
+def test_board_with_its_own_key_alone_is_online_with_the_device_of_its_batch(server, tmp_path):
+    where = ("--data", str(server.data))
+    group_key = json.loads(bench("profile", "group-key", "default", "--json", *where).stdout)["group_key"]
+    file = tmp_path / "line7.json"
+    made = bench("provision", "default", "--derived", "--output", str(file), *where)
+    assert made.returncode == 0, made.stderr
+    (device,) = json.loads(file.read_text())["devices"]
+    board = VirtualBoard.create(tmp_path / "one", blank=True)
+    with serve(board) as line:
+        done = bench(
+            "flash", "--port", line.url, "--batch", str(file), "--offline", "--json",
+            "--server", f"127.0.0.1:{server.ports.mqtt}", "--wifi", "bench", "--image", str(IMAGE),
+            "--data", str(tmp_path / "line"),
+        )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert device["device_key"] not in done.stdout + done.stderr
+    files = filesystem.read_files(board.flash())
+    assert device["device_key"].encode() in files["settings.json"]
+    assert "device.json" not in files
+    assert not any(group_key.encode() in each for each in files.values())
+    assert not any(server.profile.provision_secret.encode() in each for each in files.values())
+    with board.power_on() as power:
+        assert power.expect_event("connected", timeout_s=PATIENCE_S)["name"] == device["device_id"]
+        assert not [each for each in power.events if each["event"] == "provisioning"]
+    assert server.device_names() == [device["device_id"]]
 
 
 @pytest.mark.slow

@@ -22,6 +22,8 @@ from bench import paths
 from bench.errors import BenchError, UsageError
 
 COLUMNS = ("device_id", "name", "device_type", "mqtt_username", "mqtt_password", "api_key")
+DERIVED_COLUMNS = ("device_id", "name", "device_type", "provision_key", "device_key")
+"""Those of devices whose tokens follow from their own keys."""
 SERIAL = "serial"
 """A further column, of devices that have serial numbers."""
 _PART = ".part"
@@ -149,11 +151,14 @@ class FileOutput(Output):
             self._truncate(0)
             self.begin()
         else:
-            self._stream.close()
-            raise UsageError(
-                f"{part} is of a run with another TYPE, --count, --format or --serials: repeat that command to finish "
-                "it, or delete the file, and with it the secrets of the devices that it made"
-            )
+            raise self._of_another_run()
+
+    def _of_another_run(self) -> UsageError:
+        self._stream.close()
+        return UsageError(
+            f"{self._part} is of a run with another TYPE, --count, --format, --serials or --derived: repeat that "
+            "command to finish it, or delete the file, and with it the secrets of the devices that it made"
+        )
 
     def _read(self, in_doubt: int) -> None:
         """Find the devices that are there, and remove a line that was cut off, or the tail."""
@@ -162,6 +167,8 @@ class FileOutput(Output):
         for line in self._stream:
             row = self._layout.row(line) if line.endswith(b"\n") else None
             if row is None:
+                if line.endswith(b"\n") and line != self._layout.tail:  # whole, and with secrets
+                    raise self._of_another_run()
                 break
             recent.append((at, row))
             at += len(line)

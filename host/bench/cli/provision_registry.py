@@ -10,9 +10,10 @@ from sqlalchemy.orm import Session
 from bench.cli.options import own_registry
 from bench.cli.provision_output import SERIAL, Output, Row
 from bench.contract.issued import IssuedCredentials
+from bench.contract.proof import derived_token
 from bench.contract.templates import Template, Value
 from bench.errors import BenchError
-from bench.registry import audit, issuing, profiles, templates
+from bench.registry import audit, credentials, group_keys, issuing, profiles, templates
 from bench.registry.audit import Subject
 from bench.registry.batching import Conflict
 from bench.registry.issuing import NewDevice
@@ -20,6 +21,7 @@ from bench.registry.registry import Registry
 
 # One transaction makes so many: a server that runs beside this waits some 50 ms for its turn.
 BATCH = 1000
+_ISSUED = ("mqtt_username", "mqtt_password", "api_key")
 
 
 @asynccontextmanager
@@ -47,6 +49,15 @@ class RegistryDevices:
     async def template(self) -> Template:
         """Return the template of the profile."""
         return await self._registry.read(lambda session: templates.of_profile(profiles.by_name(session, self._profile)))
+
+    async def keys(self, names: Sequence[str]) -> tuple[str, list[str]]:
+        """Return the profile's provisioning key, and the own keys of devices. Raises Refused without a group key."""
+
+        def read(session: Session) -> tuple[str, list[str]]:
+            profile = profiles.by_name(session, self._profile)
+            return profile.provision_key or "", group_keys.device_keys(session, profile, names)
+
+        return await self._registry.read(read)
 
     async def highest(self, stem: str) -> int:
         """Return the highest number of the devices that are called STEM and digits."""
@@ -78,18 +89,20 @@ class RegistryDevices:
                 await self._registry.write(add)
         except Conflict:
             raise BenchError(
-                f"a device came first with one of the names or MQTT users {rows[0]['mqtt_username']} to "
-                f"{rows[-1]['mqtt_username']}: run the same command again"
+                f"a device came first with one of the names {rows[0]['device_id']} to {rows[-1]['device_id']}, or with "
+                "its MQTT user: run the same command again"
             ) from None
 
     def _device(self, row: Row, values: Mapping[str, Value]) -> NewDevice:
-        issued = IssuedCredentials(**{key: row[key] for key in ("mqtt_username", "mqtt_password", "api_key")})
+        issued = None if "device_key" in row else IssuedCredentials(**{key: row[key] for key in _ISSUED})
+        token = derived_token(row["device_key"], row["device_id"]) if issued is None else ""
         return NewDevice(
             self._registry.secret_box,
             name=row["device_id"],
             label=row["name"],
             serial_number=row.get(SERIAL),
-            issued=issued,
+            own=issuing.own(issued) if issued else credentials.access_token(token),
+            api_key=issued.api_key if issued else None,
             values=values,
         )
 

@@ -24,7 +24,9 @@ from bench.input_files import table
 FILE = "device.json"
 """Name of the file on a board that has the credentials."""
 
-_NEEDED = ("device_id", "device_type", "mqtt_username", "mqtt_password")
+_NEEDED = ("device_id", "device_type")
+_PASSWORD = ("mqtt_username", "mqtt_password")
+_KEYS = ("provision_key", "device_key")
 _MORE = ("serial", "mac", "association_code")
 _USED = ".used"
 
@@ -35,17 +37,28 @@ class Entry:
 
     name: str
     device_type: str
-    username: str = field(repr=False)
-    password: str = field(repr=False)
+    username: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    provision_key: str = ""
+    device_key: str = field(default="", repr=False)
+    """The board's own secret, from which its token follows: instead of user name and password."""
     serial: str = ""
     mac: str = ""
     association_code: str = field(default="", repr=False)
 
     @property
-    def content(self) -> bytes:
-        """The content of `FILE`: credentials as a board's vault has them."""
+    def files(self) -> dict[str, bytes]:
+        """The files with its credentials, as a board's vault has them; none if the board derives its own."""
+        if self.device_key:
+            return {}
         own = {"clientId": "", "userName": self.username, "password": self.password}
-        return json.dumps({"type": CredentialsType.MQTT_BASIC.value, **own}).encode()
+        return {FILE: json.dumps({"type": CredentialsType.MQTT_BASIC.value, **own}).encode()}
+
+    @property
+    def settings(self) -> dict[str, dict[str, str]]:
+        """The settings with its credentials, likewise."""
+        own = {"key": self.provision_key, "secret": self.device_key}
+        return {"provision": own} if self.device_key else {}
 
 
 class Batch:
@@ -63,6 +76,16 @@ class Batch:
         self._file = file
         self._used = file.with_name(file.name + _USED)
         self._entries = {each.name: each for each in _entries(text, str(file))}
+
+    @property
+    def first(self) -> Entry:
+        """Any of the devices: what may be checked in advance is alike for all."""
+        return next(iter(self._entries.values()))
+
+    @property
+    def is_derived(self) -> bool:
+        """True if the boards derive their tokens from their own secrets."""
+        return bool(self.first.device_key)
 
     def check_type(self, profile: str) -> None:
         """Raise UsageError if a device is not of this profile."""
@@ -120,14 +143,16 @@ class Batch:
 
 def _entries(text: str, name: str) -> list[Entry]:
     rows = list(_of_json(text) if text.lstrip().startswith("{") else _of_table(text, name))
-    if not rows or any(not all(isinstance(row.get(key), str) and row[key] for key in _NEEDED) for row in rows):
+    if not rows or not any(all(_has(row, (*_NEEDED, *own)) for row in rows) for own in (_PASSWORD, _KEYS)):
         raise UsageError(f"{name} is not a batch: name a file of bench provision --output")
     found = [
         Entry(
             name=row["device_id"],
             device_type=row["device_type"],
-            username=row["mqtt_username"],
-            password=row["mqtt_password"],
+            username=str(row.get("mqtt_username") or ""),
+            password=str(row.get("mqtt_password") or ""),
+            provision_key=str(row.get("provision_key") or ""),
+            device_key=str(row.get("device_key") or ""),
             serial=str(row.get("serial") or ""),
             mac=serials.checked_mac(str(row.get("mac") or ""), name),
             association_code=str(row.get("association_code") or ""),
@@ -138,6 +163,10 @@ def _entries(text: str, name: str) -> list[Entry]:
         if twice := next((value for value, count in Counter(values).items() if count > 1), ""):
             raise UsageError(f"{name} has the {what} {twice} twice: delete one of them")
     return found
+
+
+def _has(row: Mapping[str, Any], keys: Sequence[str]) -> bool:
+    return all(isinstance(row.get(key), str) and row[key] for key in keys)
 
 
 def _of_json(text: str) -> Iterator[Mapping[str, Any]]:
@@ -151,7 +180,7 @@ def _of_json(text: str) -> Iterator[Mapping[str, Any]]:
 
 def _of_table(text: str, name: str) -> Iterator[Mapping[str, str]]:
     found = table.parse(text, name)
-    places = {key: found.column(key) for key in (*_NEEDED, *_MORE)}
+    places = {key: found.column(key) for key in (*_NEEDED, *_PASSWORD, *_KEYS, *_MORE)}
     for row in found.rows:
         yield {key: _cell(row.cells, place) for key, place in places.items()}
 

@@ -36,7 +36,7 @@ from bench.registry import (
 )
 from bench.registry.audit import Subject
 from bench.registry.clock import now_ms
-from bench.registry.credentials import DeviceCredentials, MqttLogin
+from bench.registry.credentials import DeviceCredentials
 from bench.registry.device_states import ProvisioningState
 from bench.registry.encryption import SecretBox
 from bench.registry.event_kinds import HookEvent
@@ -65,9 +65,10 @@ class NewDevice:
         secret_box: The registry's.
         name: Its name.
         label: Its name for people.
-        issued: Its credentials.
+        own: Its credentials.
         values: Its own values of fields.
         serial_number: The maker's number of it.
+        api_key: Its API key; None for none.
     """
 
     def __init__(  # noqa: PLR0913 - all that there is to a device, by name
@@ -76,22 +77,23 @@ class NewDevice:
         *,
         name: str,
         label: str,
-        issued: IssuedCredentials,
+        own: DeviceCredentials,
         values: Mapping[str, Value],
         serial_number: str | None = None,
+        api_key: str | None = None,
     ) -> None:
         self.name = name
-        self.issued = issued
+        self.own = own
+        self.api_key = api_key
         device_id = new_id()
         now = now_ms()
         self.device: dict[str, Any] = {"id": device_id, "name": name, "label": label, "created_ms": now}
         names.check(serialNumber=serial_number)
         self.device |= {"serial_number": serial_number, "fields": templates.stored(values)}
         self.device |= lifecycle.times(ProvisioningState.ACTIVATED, now)
-        login = own(issued)
-        self.tombstones = tombstones.digests(secret_box, name, login)
-        self.credentials = credentials.row(secret_box, device_id, login)
-        self.key = device_keys.row(secret_box, device_id, issued.api_key)
+        self.tombstones = tombstones.digests(secret_box, name, own)
+        self.credentials = credentials.row(secret_box, device_id, own)
+        self.keys = [] if api_key is None else [device_keys.row(secret_box, device_id, api_key)]
 
 
 def own(issued: IssuedCredentials) -> DeviceCredentials:
@@ -198,7 +200,7 @@ def complete(session: Session, profile: Profile, known: Sequence[NewDevice], *, 
     taken, buried = _taken(session, known), _buried(session, known)
     missing = [each for each in known if each.name not in taken and each.name not in buried]
     _store(session, profile, missing, by=by)
-    there = [each for each in known if each.name in taken and _is_its(session, taken[each.name], each.issued)]
+    there = [each for each in known if each.name in taken and _is_its(session, taken[each.name], each)]
     return [each for each in known if each in missing or each in there]
 
 
@@ -216,16 +218,12 @@ def _buried(session: Session, wanted: Sequence[NewDevice]) -> set[str]:
     return {each.name for each in wanted if not found.isdisjoint(each.tombstones)}
 
 
-def _is_its(session: Session, device_id: uuid.UUID, issued: IssuedCredentials) -> bool:
+def _is_its(session: Session, device_id: uuid.UUID, wanted: NewDevice) -> bool:
     """Return whether a device has these credentials."""
-    secret_box = session.info["secret_box"]
     row = session.get(Credentials, device_id)
-    login = MqttLogin(username=issued.mqtt_username, password=issued.mqtt_password)
-    if row is None or row.lookup != secret_box.digest(login.username):
+    if row is None or credentials.from_row(session.info["secret_box"], row) != wanted.own:
         return False
-    return credentials.accepts(secret_box, row, login.username, login) and device_keys.is_its(
-        session, device_id, issued.api_key
-    )
+    return wanted.api_key is None or device_keys.is_its(session, device_id, wanted.api_key)
 
 
 def _store(session: Session, profile: Profile, wanted: Sequence[NewDevice], *, by: Made) -> None:
@@ -233,5 +231,5 @@ def _store(session: Session, profile: Profile, wanted: Sequence[NewDevice], *, b
     _ADD_DEVICES(connection, [{**each.device, "profile_id": profile.id} for each in wanted])
     hook_events.note(connection, HookEvent.CREATED, (each.device["id"] for each in wanted))
     provisioning.ADD_CREDENTIALS(connection, [each.credentials for each in wanted])
-    device_keys.add(connection, [each.key for each in wanted])
+    device_keys.add(connection, [key for each in wanted for key in each.keys])
     audit.record(connection, [by(Subject(each.name, each.device["id"])) for each in wanted])

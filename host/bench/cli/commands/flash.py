@@ -17,9 +17,10 @@ from bench.cli.options.common import BOARD_HELP, PORT_HELP, After, AfterOption, 
 from bench.cli.render import flash_results, progress, tables
 from bench.cli.render.tables import Json
 from bench.contract import forms
+from bench.contract.settings import merge
 from bench.errors import UsageError
 from bench.flash import bring_up, firmware, images, inventory, labels
-from bench.flash.batch import FILE, Batch
+from bench.flash.batch import Batch
 from bench.flash.job import PATIENCE_S, FlashJob
 from bench.flash.tray import Tray, tray_folder
 from bench.serial import ports
@@ -122,10 +123,11 @@ def flash(
         "wifi": {**wifi_network.choose(definition, toml, wifi), **toml.settings.get("wifi", {})},
     }
     chosen = replace(chosen, is_remote=not all(map(ports.is_url, lines)))
-    prepared = chosen.prepare_batch() if made else chosen.prepare()
+    prepared = chosen.prepare_batch(is_derived=made.is_derived) if made else chosen.prepare()
     _check_reachable(prepared, lines)
     # settings that do not fit each other are refused before any board is touched
-    prepared.files(definition, _ANY_MAC, name=_called(template, _ANY_MAC, _ANY_SERIAL), **settings)
+    sample = merge(settings, made.first.settings) if made else settings
+    prepared.files(definition, _ANY_MAC, name=_called(template, _ANY_MAC, _ANY_SERIAL), **sample)
     with progress.download(definition.image.file, as_json=as_json) as on_progress:
         found = images.find(definition, image, on_progress=on_progress)
     if found.notice:
@@ -134,13 +136,12 @@ def flash(
     def files_of(line: str, mac: str) -> Mapping[str, bytes]:
         own = made.acquire(mac) if made else None
         called = own.name if own else _called(template, mac, kept.serial(mac, line) if kept else "")
-        sections = settings
+        sections = merge(settings, own.settings) if own else settings
         if claimable and kept:
-            sections = {**settings, "claim": {**settings.get("claim", {}), "secret": kept.claim_secret(mac)}}
+            sections = merge(sections, {"claim": {"secret": kept.claim_secret(mac)}})
         if own and kept:
             kept.note(mac, own.serial, own.association_code)
-        credentials = {FILE: own.content} if own else {}
-        return {**prepared.files(definition, mac, name=called, **sections), **credentials}
+        return {**prepared.files(definition, mac, name=called, **sections), **(own.files if own else {})}
 
     parts = images.parts(found.data, definition)
     own = _own(files)

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol
 
 import typer
 
@@ -13,7 +13,6 @@ from bench.cli.commands import device_fields
 from bench.cli.options import common, operator_session, serial_numbers
 from bench.cli.options.operator_session import SERVER_OPTIONS, ServerOptions
 from bench.cli.provision_output import (
-    COLUMNS,
     SERIAL,
     CsvLayout,
     FileOutput,
@@ -25,10 +24,9 @@ from bench.cli.provision_output import (
     standard_output,
 )
 from bench.cli.provision_rest import RestDevices
+from bench.cli.provision_rows import Wanted
 from bench.cli.render import progress, tables
 from bench.cli.render.tables import Json
-from bench.contract.issued import IssuedCredentials, username
-from bench.contract.naming import NumberedNames
 from bench.contract.templates import Template, Value
 from bench.errors import UsageError
 from bench.registry import data_folder
@@ -47,6 +45,9 @@ class Devices(Protocol):
     async def template(self) -> Template:
         """Return the template of the profile."""
 
+    async def keys(self, names: Sequence[str]) -> tuple[str, list[str]]:
+        """Return the profile's provisioning key, and the own keys of devices, which follow from its group key."""
+
     async def highest(self, stem: str) -> int:
         """Return the highest number of the devices that are called STEM and digits."""
 
@@ -57,58 +58,20 @@ class Devices(Protocol):
         """Make devices, except those whose names are taken; their rows are in the output first."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """The devices to make, named after the pattern of their profile's template."""
-
-    device_type: str
-    prefix: str
-    count: int
-    written: Mapping[str, str] = field(default_factory=dict)
-    """The texts of `--field`, by the names of the fields."""
-    naming: str = ""
-    values: Mapping[str, Value] = field(default_factory=dict)
-    """Their own values of the template's fields."""
-    serials: Iterator[str] | None = None
-    """Their serial numbers; None if they have none."""
-
-    @property
-    def names(self) -> NumberedNames:
-        """The devices' names."""
-        return NumberedNames(self.naming, self.device_type, self.prefix)
-
-    def row(self, number: int) -> dict[str, str]:
-        """Return a device with new secrets."""
-        name = self.names.name(number)
-        issued = IssuedCredentials.random(username(self.device_type, name))
-        return {
-            "device_id": name,
-            "name": f"{self.device_type} {self.names.number(number)}",
-            "device_type": self.device_type,
-            "mqtt_username": issued.mqtt_username,
-            "mqtt_password": issued.mqtt_password,
-            "api_key": issued.api_key,
-            **({} if self.serials is None else {SERIAL: self._serial()}),
-        }
-
-    def _serial(self) -> str:
-        assert self.serials
-        if found := next(self.serials, None):
-            return found
-        raise UsageError("there are fewer serial numbers than devices: --serials names too few")
-
-    def skip_to(self, last: str) -> None:
-        """Leave out serial numbers up to the last one that is in the output."""
-        while self._serial() != last:
-            pass
-
-
 @common.with_options(SERVER_OPTIONS, operator_session.server_options)
 def provision(
     where: ServerOptions,
     device_type: Annotated[str, typer.Argument(metavar="TYPE", help="The devices' profile.")],
     count: Annotated[int, typer.Option(min=1, max=_MOST, help="How many devices to make.")] = 1,
     prefix: Annotated[str, typer.Option(help="What their names begin with.")] = "",
+    derived: Annotated[
+        bool,
+        typer.Option(
+            "--derived",
+            help="Names are UUIDs, and access tokens follow from the profile's group key: boards need nothing but "
+            "their own device key.",
+        ),
+    ] = False,
     assign: device_fields.FieldOption = [],  # noqa: B006
     serial: Annotated[
         str,
@@ -135,14 +98,18 @@ def provision(
     The output has all secrets; API keys are shown nowhere else. They are called {prefix}{type}-{NNN}, or as their
     profile's template has it; the numbers go on after those that are there. It works on the data folder, whether its
     server runs or not, and is safe to interrupt: the same command goes on with FILE.part. With --url it asks any
-    ThingsBoard, device by device, which takes longer, and there are no API keys.
+    ThingsBoard, device by device, which takes longer, and there are no API keys. With --derived the output has device
+    keys instead of passwords, for bench flash --batch: the group key and the provisioning secret stay on the server.
     """
+    if derived and prefix:
+        raise UsageError("--derived makes names of UUIDs alone: leave out --prefix")
     written = device_fields.assignments("--field", assign)
     numbers = _serials(serial) if serial else None
-    wanted = Wanted(device_type=device_type, prefix=prefix, count=count, written=written, serials=numbers)
+    wanted = Wanted(
+        device_type=device_type, prefix=prefix, count=count, written=written, serials=numbers, is_derived=derived
+    )
     _check(wanted)
-    columns = COLUMNS if numbers is None else (*COLUMNS, SERIAL)
-    layout = CsvLayout(columns) if form is Format.CSV else JsonLayout(device_type, count, columns)
+    layout = CsvLayout(wanted.columns) if form is Format.CSV else JsonLayout(device_type, count, wanted.columns)
     if output is None:
         out = standard_output(layout)
         _run(where, database, wanted, out, lambda _done, _all: None)
@@ -246,9 +213,14 @@ async def _make(devices: Devices, wanted: Wanted, output: Output, on_progress: C
         if wanted.serials is not None:
             wanted.skip_to(output.recent[-1][SERIAL])
         output.keep(await devices.complete(output.recent, wanted.values))
-    number = await devices.highest(wanted.names.stem) + 1
+    number = 1 if wanted.is_derived else await devices.highest(wanted.names.stem) + 1
     while left := wanted.count - output.written:
         on_progress(output.written, wanted.count)
-        rows: list[dict[str, Any]] = [wanted.row(each) for each in range(number, number + min(left, devices.batch))]
+        rows: list[dict[str, str]] = [wanted.row(each) for each in range(number, number + min(left, devices.batch))]
+        if wanted.is_derived:
+            provision_key, keys = await devices.keys([row["device_id"] for row in rows])
+            rows = [
+                {**row, "provision_key": provision_key, "device_key": key} for row, key in zip(rows, keys, strict=True)
+            ]
         await devices.add(rows, output, wanted.values)
         number += len(rows)

@@ -203,8 +203,11 @@ class BoardOptions:
     is_remote: bool = False
     """The boards are not on this machine, and have a loopback of their own."""
 
-    def prepare_batch(self) -> BoardTemplate:
+    def prepare_batch(self, *, is_derived: bool) -> BoardTemplate:
         """Check the options of boards whose credentials were made in advance, without a word to any server.
+
+        Args:
+            is_derived: The boards derive their tokens from their own secrets, which come with the settings of each.
 
         Raises:
             UsageError: The options contradict each other, or a board with them could not get online.
@@ -214,14 +217,17 @@ class BoardOptions:
             "--server-made": self.server_made,
             "--credentials": self.credentials is BoardCredentialsType.X509_CERTIFICATE,
             "--claim": self.claim is not Claim.SHARED,
+            "--derived": self.derived,
         }
         if self.where.url and not self.where.saved:
             raise UsageError("--batch goes without a server: leave out --url, and name the boards' with --server")
         if self.where.url:
-            return replace(self, where=replace(self.where, url="")).prepare_batch()
+            return replace(self, where=replace(self.where, url="")).prepare_batch(is_derived=is_derived)
         if given := [option for option, value in own.items() if value]:
             raise UsageError(f"--batch has the boards' credentials: leave out {' and '.join(given)}")
         chosen = Choices(tls=self.tls, kind=BoardCredentialsType.MQTT_BASIC, made_by="flash")
+        if is_derived:
+            chosen = Choices(tls=self.tls, made_by="claim", claim=Claim.PROOF)
         place = self._place()
         sections = self._sections(place, chosen)
         return BoardTemplate(place=place, chosen=chosen, key="", secret="", pair={}, sections=sections)
