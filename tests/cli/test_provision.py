@@ -19,9 +19,10 @@ from bench.cli.commands import provision
 from bench.cli.provision_output import CsvLayout, FileOutput, JsonLayout
 from bench.contract.proof import claim_secret, derived_token
 from bench.errors import BenchError
-from bench.registry import audit, device_keys, devices, group_keys, issuing, profiles
+from bench.registry import associations, audit, device_keys, devices, group_keys, issuing, profiles
+from bench.registry.clock import now_ms
 from bench.registry.credentials import MqttLogin
-from bench.registry.model import Device, DeviceKey
+from bench.registry.model import AssociationCode, Customer, Device, DeviceKey
 from bench.registry.provision_type import ProvisionType
 from bench.registry.registry import Registry
 from tests.support.at_rest import everything
@@ -97,6 +98,11 @@ async def expect_logins(registry, rows):
         (2, "exists", ("press", "--output", "{there}")),
         (2, "there is no folder", ("press", "--output", "{there}/none/x.json")),
         *((2, "go with --url", ("press", each, "{there}")) for each in ("--user", "--api-key-file", "--ca")),
+        (
+            2,
+            "bench associate makes the codes",
+            ("press", "--associate", "--url", "http://127.0.0.1:9", "--user", "a@b.c"),
+        ),
         (2, "leave out --prefix", ("press", "--derived", "--prefix", "a-")),
         (2, "has no group key: bench profile group-key press makes one", ("press", "--derived")),
         (2, "leave one of them out", ("press", "--url", "http://127.0.0.1:9", "--user", "a@b.c", "--database", "x")),
@@ -125,9 +131,8 @@ def test_unfinished_file_of_another_run_is_left_alone(data, tmp_path):
     keys = JsonLayout("press", 1, provision_output.DERIVED_COLUMNS)
     mine = keys.head + keys.line(dict.fromkeys(provision_output.DERIVED_COLUMNS, "a"), 1)
     part.write_bytes(mine)
-    refused(
-        2, "or --derived: repeat that command", "provision", "press", "--data", data, "--output", tmp_path / "x.json"
-    )
+    command = ("provision", "press", "--data", data, "--output", tmp_path / "x.json")
+    refused(2, "--derived or --associate: repeat that command", *command)
     assert part.read_bytes() == mine
     part.chmod(0o644)
     refused(1, "others may have access", "provision", "press", "--data", data, "--output", tmp_path / "x.json")
@@ -287,7 +292,7 @@ def output(path, layout):
 
 
 async def run(registry, what, path, layout):
-    press = provision_registry.RegistryDevices(registry, "press")
+    press = provision_registry.RegistryDevices(registry, "press", what.code_days)
     press.batch = BATCH
     with output(path, layout) as out:
         await provision._make(press, what, out, lambda _done, _all: None)
@@ -309,7 +314,7 @@ async def expect_whole(registry, rows, what):
 
 async def killed(registry, what, path, layout, batch):
     """Be killed after this batch is in the file, and before it is in the database; return where it begins there."""
-    press = provision_registry.RegistryDevices(registry, "press")
+    press = provision_registry.RegistryDevices(registry, "press", what.code_days)
     press.batch = BATCH
     with output(path, layout) as out:
         append, begins = out.append, []
@@ -405,6 +410,34 @@ def test_file_that_came_meanwhile_is_not_replaced(data, tmp_path):
         with pytest.raises(BenchError, match="exists by now"):
             out.finish(tmp_path / "x", force=False)
     assert (tmp_path / "x").read_text() == "mine"
+
+
+# --- association codes
+
+
+@on_both_databases
+def test_codes_are_those_of_the_devices_wherever_the_run_was_killed(tmp_path, database):
+    async def scenario():
+        async with opened(tmp_path, database) as registry:
+            what = dataclasses.replace(wanted("", 7), code_days=2)
+            path, layout = tmp_path / "x.part", CsvLayout(what.columns)
+            await killed(registry, what, path, layout, 1)
+            await run(registry, what, path, layout)
+            rows = rows_of(path, layout)
+            await expect_whole(registry, rows, what)
+            stored = await registry.read(lambda session: list(session.scalars(select(AssociationCode))))
+            assert len(stored) == 7
+            assert all(0 <= each.expires_ms - now_ms() <= 2 * 86_400_000 for each in stored)
+
+            def used(session):
+                customer = Customer(title="Acme")
+                session.add(customer)
+                session.flush()
+                return [associations.use(session, row["association_code"], customer).name for row in rows]
+
+            assert await registry.write(used) == [row["device_id"] for row in rows]
+
+    asyncio.run(scenario())
 
 
 # --- API keys

@@ -223,7 +223,8 @@ def test_board_with_its_own_key_alone_is_online_with_the_device_of_its_batch(ser
 @pytest.mark.slow
 def test_tray_without_a_server_is_online_with_the_devices_of_its_batch_once_there_is_one(server, tmp_path):
     made = bench(
-        "provision", "default", "--count", "4", "--prefix", "a-", "--serials", "SN-0007", "--format", "csv",
+        "provision", "default", "--count", "4", "--prefix", "a-", "--serials", "SN-0007", "--associate",
+        "--format", "csv",
         "--output", str(tmp_path / "line7.csv"), "--data", str(server.data),
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
@@ -263,8 +264,10 @@ def test_tray_without_a_server_is_online_with_the_devices_of_its_batch_once_ther
             (results[board.mac]["name"], []) for board in boards
         ]
     with (tmp_path / "line" / "trays" / "tray" / "labels.csv").open(newline="") as file:
-        labels = {each["name"]: each["serial"] for each in csv.DictReader(file)}
-    assert labels == {f"a-default-00{number}": f"SN-000{6 + number}" for number in (1, 2, 3)}
+        labels = {each["name"]: (each["serial"], each["association_code"]) for each in csv.DictReader(file)}
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "line7.csv").read_text())))
+    assert labels == {each["device_id"]: (each["serial"], each["association_code"]) for each in rows[:3]}
+    assert [each["serial"] for each in rows] == ["SN-0007", "SN-0008", "SN-0009", "SN-0010"]
     with (tmp_path / "line" / "trays" / "tray" / "results.csv").open(newline="") as file:
         assert [each["result"] for each in csv.DictReader(file)] == ["flashed"] * 3
 

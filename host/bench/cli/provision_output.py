@@ -26,6 +26,8 @@ DERIVED_COLUMNS = ("device_id", "name", "device_type", "provision_key", "device_
 """Those of devices whose tokens follow from their own keys."""
 SERIAL = "serial"
 """A further column, of devices that have serial numbers."""
+ASSOCIATION = "association_code"
+"""Another one, of devices that have association codes."""
 _PART = ".part"
 
 Row = Mapping[str, str]
@@ -156,8 +158,8 @@ class FileOutput(Output):
     def _of_another_run(self) -> UsageError:
         self._stream.close()
         return UsageError(
-            f"{self._part} is of a run with another TYPE, --count, --format, --serials or --derived: repeat that "
-            "command to finish it, or delete the file, and with it the secrets of the devices that it made"
+            f"{self._part} is of a run with another TYPE, --count, --format, --serials, --derived or --associate: "
+            "repeat that command to finish it, or delete the file, and with it the secrets of the devices that it made"
         )
 
     def _read(self, in_doubt: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from bench.cli.options import own_registry
-from bench.cli.provision_output import SERIAL, Output, Row
+from bench.cli.provision_output import ASSOCIATION, SERIAL, Output, Row
 from bench.contract.issued import IssuedCredentials
 from bench.contract.proof import derived_token
 from bench.contract.templates import Template, Value
@@ -21,12 +21,13 @@ from bench.registry.registry import Registry
 
 # One transaction makes so many: a server that runs beside this waits some 50 ms for its turn.
 BATCH = 1000
+_DAY_MS = 86_400_000
 _ISSUED = ("mqtt_username", "mqtt_password", "api_key")
 
 
 @asynccontextmanager
-async def opened(data: Path, database: str, profile: str) -> AsyncIterator["RegistryDevices"]:
-    """Yield the devices of a profile in a data folder's registry.
+async def opened(data: Path, database: str, profile: str, *, code_days: int) -> AsyncIterator["RegistryDevices"]:
+    """Yield the devices of a profile in a data folder's registry, whose association codes are valid for some days.
 
     Raises:
         BenchError: There is no registry.
@@ -34,7 +35,7 @@ async def opened(data: Path, database: str, profile: str) -> AsyncIterator["Regi
     """
     async with own_registry.opened(data, database) as registry:
         await registry.profile(profile)
-        yield RegistryDevices(registry, profile)
+        yield RegistryDevices(registry, profile, code_days)
 
 
 class RegistryDevices:
@@ -42,8 +43,9 @@ class RegistryDevices:
 
     batch = BATCH
 
-    def __init__(self, registry: Registry, profile: str) -> None:
+    def __init__(self, registry: Registry, profile: str, code_days: int = 0) -> None:
         self._registry = registry
+        self._code_ms = code_days * _DAY_MS
         self._profile = profile
 
     async def template(self) -> Template:
@@ -103,6 +105,7 @@ class RegistryDevices:
             serial_number=row.get(SERIAL),
             own=issuing.own(issued) if issued else credentials.access_token(token),
             api_key=issued.api_key if issued else None,
+            association=(row[ASSOCIATION], self._code_ms) if ASSOCIATION in row else None,
             values=values,
         )
 

@@ -4,7 +4,8 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from bench.cli.provision_output import COLUMNS, DERIVED_COLUMNS, SERIAL
+from bench.cli.provision_output import ASSOCIATION, COLUMNS, DERIVED_COLUMNS, SERIAL
+from bench.contract import association_codes
 from bench.contract.issued import IssuedCredentials, username
 from bench.contract.naming import NumberedNames
 from bench.contract.templates import Value
@@ -28,11 +29,15 @@ class Wanted:
     serials: Iterator[str] | None = None
     """Their serial numbers; None if they have none."""
 
+    code_days: int = 0
+    """How long their association codes are valid; 0 if they have none."""
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns of their rows."""
         own = DERIVED_COLUMNS if self.is_derived else COLUMNS
-        return own if self.serials is None else (*own, SERIAL)
+        more = (SERIAL, self.serials is not None), (ASSOCIATION, self.code_days > 0)
+        return (*own, *(column for column, is_wanted in more if is_wanted))
 
     @property
     def names(self) -> NumberedNames:
@@ -41,11 +46,13 @@ class Wanted:
 
     def row(self, number: int) -> dict[str, str]:
         """Return a device with new secrets; one whose token is derived lacks them, as they are the server's."""
-        serial = {} if self.serials is None else {SERIAL: self._serial()}
+        more = {} if self.serials is None else {SERIAL: self._serial()}
+        if self.code_days:
+            more[ASSOCIATION] = association_codes.random()
         if self.is_derived:
             name = str(uuid.uuid4())
-            label = f"{self.device_type} {serial.get(SERIAL) or name[:8]}"
-            return {"device_id": name, "name": label, "device_type": self.device_type, **serial}
+            label = f"{self.device_type} {more.get(SERIAL) or name[:8]}"
+            return {"device_id": name, "name": label, "device_type": self.device_type, **more}
         name = self.names.name(number)
         issued = IssuedCredentials.random(username(self.device_type, name))
         return {
@@ -55,7 +62,7 @@ class Wanted:
             "mqtt_username": issued.mqtt_username,
             "mqtt_password": issued.mqtt_password,
             "api_key": issued.api_key,
-            **serial,
+            **more,
         }
 
     def _serial(self) -> str:

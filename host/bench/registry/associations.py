@@ -4,26 +4,25 @@ A code is used once, expires, and is stored only as digests: one finds it, the o
 """
 
 import hmac
-import re
-import secrets
+import uuid
+from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import delete
+from sqlalchemy import Connection, delete
 from sqlalchemy.orm import Session
 
+from bench.contract import association_codes
 from bench.errors import Refused
 from bench.registry import lifecycle
 from bench.registry.clock import now_ms
 from bench.registry.encryption import SecretBox
 from bench.registry.model import AssociationCode, Customer, Device
+from bench.registry.statements import Insertion
 
 DURATION_MS = 365 * 86_400_000
 """How long a code is valid by default: a device may be a year on its way to whoever buys it."""
 LONGEST_MS = 10 * DURATION_MS
-# Crockford's base 32: no letter that is read as a digit, and no word. Twelve are 60 bits, and guesses are counted.
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_LENGTH, _GROUP = 12, 4
-_READ_AS = str.maketrans("OIL", "011")
-_SEPARATORS = re.compile(r"[\s-]")
+_ADD = Insertion(AssociationCode, "device_id", "lookup", "proof", "expires_ms")
 
 
 class InvalidCode(Refused):
@@ -48,19 +47,27 @@ def make(session: Session, device: Device, duration_ms: int = DURATION_MS) -> tu
         Refused: The device was decommissioned.
     """
     lifecycle.check_not_decommissioned(device)
-    code = "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
-    secret_box: SecretBox = session.info["secret_box"]
-    expires_ms = now_ms() + duration_ms
-    session.merge(
-        AssociationCode(
-            device_id=device.id,
-            lookup=_digest(secret_box, code),
-            proof=_proof(secret_box, device, code),
-            expires_ms=expires_ms,
-        )
-    )
+    code = association_codes.random()
+    made = row(session.info["secret_box"], device.id, code, duration_ms)
+    session.merge(AssociationCode(**made))
     session.flush()
-    return "-".join(code[at : at + _GROUP] for at in range(0, _LENGTH, _GROUP)), expires_ms
+    return code, made["expires_ms"]
+
+
+def row(secret_box: SecretBox, device_id: uuid.UUID, code: str, duration_ms: int = DURATION_MS) -> dict[str, Any]:
+    """Return the row of a device's code."""
+    typed = association_codes.typed(code)
+    return {
+        "device_id": device_id,
+        "lookup": _digest(secret_box, typed),
+        "proof": _proof(secret_box, device_id, typed),
+        "expires_ms": now_ms() + duration_ms,
+    }
+
+
+def add(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Store codes of devices that have none yet. Raises IntegrityError."""
+    _ADD(connection, rows)
 
 
 def use(session: Session, text: str, customer: Customer) -> Device:
@@ -76,14 +83,14 @@ def use(session: Session, text: str, customer: Customer) -> Device:
         Refused: The device is another customer's, or was decommissioned; the code stays.
     """
     secret_box: SecretBox = session.info["secret_box"]
-    code = _SEPARATORS.sub("", text).upper().translate(_READ_AS)
+    code = association_codes.typed(text)
     # deleted first: whoever deletes it has it
     used = delete(AssociationCode).where(AssociationCode.lookup == _digest(secret_box, code)).returning(AssociationCode)
     found = session.scalar(used.execution_options(synchronize_session=False))
     device = session.get(Device, found.device_id) if found is not None else None
     if found is None or device is None or found.expires_ms <= now_ms():
         raise InvalidCode
-    if not hmac.compare_digest(found.proof, _proof(secret_box, device, code)):
+    if not hmac.compare_digest(found.proof, _proof(secret_box, device.id, code)):
         raise InvalidCode
     lifecycle.check_not_decommissioned(device)
     if device.customer_id not in (None, customer.id):
@@ -98,5 +105,5 @@ def _digest(secret_box: SecretBox, code: str) -> str:
     return secret_box.digest("association code", code)
 
 
-def _proof(secret_box: SecretBox, device: Device, code: str) -> str:
-    return secret_box.digest("association code", str(device.id), code)
+def _proof(secret_box: SecretBox, device_id: uuid.UUID, code: str) -> str:
+    return secret_box.digest("association code", str(device_id), code)

@@ -23,6 +23,7 @@ from bench.contract.issued import IssuedCredentials
 from bench.contract.naming import NumberedNames
 from bench.contract.templates import Value
 from bench.registry import (
+    associations,
     audit,
     credentials,
     device_keys,
@@ -69,6 +70,7 @@ class NewDevice:
         values: Its own values of fields.
         serial_number: The maker's number of it.
         api_key: Its API key; None for none.
+        association: Its association code, and how long that is valid, in milliseconds; None for none.
     """
 
     def __init__(  # noqa: PLR0913 - all that there is to a device, by name
@@ -81,6 +83,7 @@ class NewDevice:
         values: Mapping[str, Value],
         serial_number: str | None = None,
         api_key: str | None = None,
+        association: tuple[str, int] | None = None,
     ) -> None:
         self.name = name
         self.own = own
@@ -94,6 +97,7 @@ class NewDevice:
         self.tombstones = tombstones.digests(secret_box, name, own)
         self.credentials = credentials.row(secret_box, device_id, own)
         self.keys = [] if api_key is None else [device_keys.row(secret_box, device_id, api_key)]
+        self.codes = [associations.row(secret_box, device_id, *association)] if association else []
 
 
 def own(issued: IssuedCredentials) -> DeviceCredentials:
@@ -232,4 +236,5 @@ def _store(session: Session, profile: Profile, wanted: Sequence[NewDevice], *, b
     hook_events.note(connection, HookEvent.CREATED, (each.device["id"] for each in wanted))
     provisioning.ADD_CREDENTIALS(connection, [each.credentials for each in wanted])
     device_keys.add(connection, [key for each in wanted for key in each.keys])
+    associations.add(connection, [code for each in wanted for code in each.codes])
     audit.record(connection, [by(Subject(each.name, each.device["id"])) for each in wanted])

@@ -79,6 +79,10 @@ def provision(
             "--serials", help="Their serial numbers: the first one, e.g. p-001, or a CSV file with a column serial."
         ),
     ] = "",
+    associate: Annotated[
+        bool, typer.Option("--associate", help="An association code for each, for its label: as of bench associate.")
+    ] = False,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="With --associate: how long the codes are valid.")] = 365,
     output: Annotated[
         Path | None,
         typer.Option(help="The file to write, for its owner alone.", show_default="standard output"),
@@ -106,7 +110,13 @@ def provision(
     written = device_fields.assignments("--field", assign)
     numbers = _serials(serial) if serial else None
     wanted = Wanted(
-        device_type=device_type, prefix=prefix, count=count, written=written, serials=numbers, is_derived=derived
+        device_type=device_type,
+        prefix=prefix,
+        count=count,
+        is_derived=derived,
+        written=written,
+        serials=numbers,
+        code_days=days if associate else 0,
     )
     _check(wanted)
     layout = CsvLayout(wanted.columns) if form is Format.CSV else JsonLayout(device_type, count, wanted.columns)
@@ -171,6 +181,8 @@ def _run(
     where: ServerOptions, database: str, wanted: Wanted, output: Output, on_progress: Callable[[int, int], None]
 ) -> None:
     if where.url:
+        if wanted.code_days:
+            raise UsageError("--associate goes with --data; with --url bench associate makes the codes afterwards")
         if database:
             raise UsageError("--database goes with --data, not with --url: leave one of them out")
 
@@ -183,7 +195,7 @@ def _run(
     where.refuse_account(operator_session.OWN)
 
     async def make() -> None:
-        async with _opened(where.data, database, wanted.device_type) as devices:
+        async with _opened(where.data, database, wanted) as devices:
             await _make(devices, await _templated(devices, wanted), output, on_progress)
 
     asyncio.run(make())
@@ -198,12 +210,12 @@ async def _templated(devices: Devices, wanted: Wanted) -> Wanted:
 
 
 @asynccontextmanager
-async def _opened(data: Path, database: str, profile: str) -> AsyncIterator[Devices]:
+async def _opened(data: Path, database: str, wanted: Wanted) -> AsyncIterator[Devices]:
     from bench.cli import provision_registry  # noqa: PLC0415 - the database takes long to import
 
     for repaired in data_folder.secure(data):
         tables.warn(repaired)
-    async with provision_registry.opened(data, database, profile) as devices:
+    async with provision_registry.opened(data, database, wanted.device_type, code_days=wanted.code_days) as devices:
         yield devices
 
 
