@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from bench.registry import hook_events, pages
 from bench.registry.clock import now_ms
-from bench.registry.model import ApiKey, Audit, Customer, Device, Package, Profile, User
+from bench.registry.model import ApiKey, Audit, Customer, Device, Package, Profile, Rollout, User
 from bench.registry.pages import PageQuery
 from bench.registry.statements import Insertion
 
@@ -64,7 +64,7 @@ class Subject:
     customer_id: uuid.UUID | None = None
 
     @classmethod
-    def of(cls, entity: "Device | Profile | Customer | User | ApiKey | Package | Subject") -> "Subject":
+    def of(cls, entity: "Device | Profile | Customer | User | ApiKey | Package | Rollout | Subject") -> "Subject":
         """Return a row of the registry as the subject of an action."""
         match entity:
             case Subject():
@@ -77,7 +77,7 @@ class Subject:
                 return cls(entity.name, entity.id, entity.customer_id)
             case Profile(name=name) | ApiKey(description=name):
                 return cls(name, entity.id)
-            case Package():
+            case Package() | Rollout():
                 return cls(f"{entity.title} {entity.package_version}", entity.id)
 
 

@@ -17,3 +17,7 @@ class HookEvent(StrEnum):
     DEACTIVATED = "deactivated"
     DECOMMISSIONED = "decommissioned"
     DELETED = "deleted"
+    ROLLOUT_STARTED = "rollout_started"
+    ROLLOUT_STOPPED = "rollout_stopped"
+    """By itself, or by an operator."""
+    ROLLOUT_FINISHED = "rollout_finished"

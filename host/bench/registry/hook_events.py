@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from bench.registry.event_kinds import HookEvent
-from bench.registry.model import Device, Profile, WebhookDelivery
+from bench.registry.model import Device, Profile, Rollout, WebhookDelivery
 from bench.registry.statements import Insertion, parts
 
 OPTION = "hook_feed"
@@ -35,7 +35,11 @@ _DONE = {
     "device.deactivated": HookEvent.DEACTIVATED,
     "device.decommissioned": HookEvent.DECOMMISSIONED,
     "device.deleted": HookEvent.DELETED,
+    "rollout.started": HookEvent.ROLLOUT_STARTED,
+    "rollout.stopped": HookEvent.ROLLOUT_STOPPED,
+    "rollout.finished": HookEvent.ROLLOUT_FINISHED,
 }
+_OF_ROLLOUTS = {HookEvent.ROLLOUT_STARTED, HookEvent.ROLLOUT_STOPPED, HookEvent.ROLLOUT_FINISHED}
 _REFUSED = {"provision", "device.credentials_updated"}
 _ADD = Insertion(
     WebhookDelivery, "id", "webhook_id", "event", "body", "created_ms", "due_ms", "tries", "is_dead", "problem"
@@ -125,7 +129,10 @@ def put(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     devices = _devices(connection, {row["entity_id"] for row, _ in found if row["entity_id"]})
     deliveries = []
     for row, event in found:
-        made = _made(row, event, devices.get(row["entity_id"]))
+        if event in _OF_ROLLOUTS:
+            made = {**_made(row, event, None), "device": None, "rollout": _rollout(connection, row["entity_id"])}
+        else:
+            made = _made(row, event, devices.get(row["entity_id"]))
         transaction.events.append(made)
         body = json.dumps(made, ensure_ascii=False)
         deliveries += [
@@ -150,6 +157,20 @@ def _events(row: Mapping[str, Any], noted: dict[uuid.UUID, HookEvent]) -> Iterat
 def _devices(connection: Connection, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Any]:
     query = select(Device.id, Device.serial_number, Profile.name).join(Profile, Profile.id == Device.profile_id)
     return {row.id: row for some in parts(list(ids)) for row in connection.execute(query.where(Device.id.in_(some)))}
+
+
+def _rollout(connection: Connection, rollout_id: uuid.UUID) -> dict[str, Any]:
+    query = select(Rollout.__table__, Profile.name).join(Profile, Profile.id == Rollout.profile_id)
+    row = connection.execute(query.where(Rollout.id == rollout_id)).one()
+    return {
+        "id": str(row.id),
+        "type": row.kind,
+        "title": row.title,
+        "version": row.package_version,
+        "profile": row.name,
+        "state": row.state,
+        "reason": row.reason or None,
+    }
 
 
 def _made(row: Mapping[str, Any], event: HookEvent, device: Any) -> Event:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -114,6 +115,62 @@ class Package(Versioned, Base):
     created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
 
     __table_args__ = (UniqueConstraint("title", "package_version"),)
+
+
+class Rollout(Base):
+    """A package that devices of a profile are assigned one after the other (see `rollouts`)."""
+
+    __tablename__ = "rollout"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    package_id: Mapped[uuid.UUID] = mapped_column(index=True)
+    """The package, which may be deleted after the end; this and the next three are copies of what it was."""
+    kind: Mapped[str] = mapped_column(Text)
+    title: Mapped[str] = mapped_column(Text)
+    package_version: Mapped[str] = mapped_column(Text)
+    profile_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("profile.id", ondelete="CASCADE"), index=True)
+    attributes: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """What devices had to have among their attributes when it began."""
+    canary: Mapped[int]
+    at_most: Mapped[int]
+    rate_number: Mapped[int]
+    rate_ms: Mapped[int] = mapped_column(BigInteger)
+    stop_percent: Mapped[float | None] = mapped_column(Float)
+    stop_failures: Mapped[int | None]
+    timeout_ms: Mapped[int] = mapped_column(BigInteger)
+    then_profile: Mapped[bool]
+    """True if the profile is to have the package after a success of all."""
+    state: Mapped[str] = mapped_column(Text)
+    """A `rollout_states.RolloutState`."""
+    reason: Mapped[str] = mapped_column(Text, default="")
+    """Why it was stopped."""
+    created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
+    turned_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
+    """The last sign that a server drives it. Time without one is no device's fault."""
+    ended_ms: Mapped[int | None] = mapped_column(BigInteger, index=True)
+    """None while anything is still to be done, or waited for."""
+
+
+class RolloutDevice(Base):
+    """A device of a rollout, which may be deleted since."""
+
+    __tablename__ = "rollout_device"
+
+    rollout_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("rollout.id", ondelete="CASCADE"), primary_key=True)
+    device_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(Text)
+    """A `rollout_states.DeviceState`."""
+    cause: Mapped[str] = mapped_column(Text)
+    """Why it failed, or was left out."""
+    previous_id: Mapped[uuid.UUID | None]
+    """The package of its own that it had before."""
+    assigned_ms: Mapped[int | None] = mapped_column(BigInteger)
+    due_ms: Mapped[int | None] = mapped_column(BigInteger)
+    """The time by which a result has to be there."""
+    ended_ms: Mapped[int | None] = mapped_column(BigInteger)
+
+    __table_args__ = (Index("ix_rollout_device_state", "rollout_id", "state"),)
 
 
 class Customer(Versioned, Detailed, Base):

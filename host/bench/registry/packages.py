@@ -19,7 +19,7 @@ from bench.registry import names, pages, timeseries
 from bench.registry.changes import Change
 from bench.registry.checksums import Algorithm
 from bench.registry.clock import now_ms
-from bench.registry.model import SHARED_SCOPE, Attribute, Device, Package, Profile
+from bench.registry.model import SHARED_SCOPE, Attribute, Device, Package, Profile, Rollout
 from bench.registry.pages import PageQuery
 from bench.registry.statements import ROWS, parts
 
@@ -52,10 +52,11 @@ class Kind(StrEnum):
         return "fw" if self is Kind.FIRMWARE else "sw"
 
 
-_COLUMNS = {
+COLUMNS = {
     Kind.FIRMWARE: (Device.firmware_id, Profile.firmware_id, Device.firmware_notified),
     Kind.SOFTWARE: (Device.software_id, Profile.software_id, Device.software_notified),
 }
+"""Of each kind: a device's own package, that of its profile, and the one that the device was notified of."""
 _FETCHED = (
     Package.title,
     Package.package_version,
@@ -171,6 +172,9 @@ def delete(session: Session, package: Package) -> None:
         columns = or_(table.firmware_id == package.id, table.software_id == package.id)
         if session.scalar(select(table.id).where(columns).limit(1)) is not None:
             raise Refused(f"The otaPackage referenced by the {whose} cannot be deleted!")
+    under_way = Rollout.package_id == package.id, Rollout.ended_ms.is_(None)
+    if session.scalar(select(Rollout.id).where(*under_way).limit(1)) is not None:
+        raise Refused("The otaPackage referenced by a rollout cannot be deleted!")
     session.delete(package)
 
 
@@ -209,7 +213,7 @@ def has_any(profile: Any) -> bool:
 
 def of_device(connection: Connection, device_id: uuid.UUID, kind: Kind) -> Any:
     """Return the package that a device is to have, None for none: its row, with what a fetch needs."""
-    own, profiles, _ = _COLUMNS[kind]
+    own, profiles, _ = COLUMNS[kind]
     wanted = (
         select(func.coalesce(own, profiles))
         .join(Profile, Profile.id == Device.profile_id)
@@ -224,7 +228,7 @@ def of_device(connection: Connection, device_id: uuid.UUID, kind: Kind) -> Any:
 def behind(session: Session) -> Sequence[uuid.UUID]:
     """Return devices that were not notified what they are to have: at most `ROWS`, found by indexes."""
     connection, found = session.connection(), list[uuid.UUID]()
-    for own, profiles, notified in _COLUMNS.values():
+    for own, profiles, notified in COLUMNS.values():
         own_differs = own.is_not(None), own.is_distinct_from(notified)
         found += connection.scalars(select(Device.id).where(*own_differs).limit(ROWS - len(found)))
         of_profile = Device.profile_id == Profile.id, own.is_(None)
@@ -255,7 +259,7 @@ def notify_devices(session: Session, device_ids: Collection[uuid.UUID]) -> None:
 def notify(connection: Connection, device_ids: Collection[uuid.UUID]) -> list[Change]:
     """Store what tells devices which packages they are to have, and return it, in a transaction that may write."""
     columns = [
-        column for own, profiles, notified in _COLUMNS.values() for column in (func.coalesce(own, profiles), notified)
+        column for own, profiles, notified in COLUMNS.values() for column in (func.coalesce(own, profiles), notified)
     ]
     statement = select(Device.id, *columns).join(Profile, Profile.id == Device.profile_id)
     rows = [row for some in parts(list(device_ids)) for row in connection.execute(statement.where(Device.id.in_(some)))]
@@ -268,7 +272,7 @@ def notify(connection: Connection, device_ids: Collection[uuid.UUID]) -> list[Ch
 
 
 def _notify(connection: Connection, device_id: uuid.UUID, kind: Kind, package_id: uuid.UUID | None) -> list[Change]:
-    _, _, notified = _COLUMNS[kind]
+    _, _, notified = COLUMNS[kind]
     connection.execute(update(Device).where(Device.id == device_id).values({notified.key: package_id}))
     package = package_id and connection.execute(select(Package.__table__).where(Package.id == package_id)).first()
     if not package:  # one notification of all keys, and no telemetry

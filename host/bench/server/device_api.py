@@ -43,6 +43,7 @@ from bench.server.payloads import Payloads
 from bench.server.persistent_calls import PersistentCalls
 from bench.server.presence import AnswerUnreadable, Presence, SessionEnd
 from bench.server.refusals import Refusals
+from bench.server.rollouts import Rollouts
 
 R = TypeVar("R", ProvisionRequest, Chain)
 T = TypeVar("T", ProvisionOutcome, ChainOutcome)
@@ -108,6 +109,7 @@ class DeviceApi:
         self._reading: WeakValueDictionary[uuid.UUID, asyncio.Lock] = WeakValueDictionary()
         self.activity = Activity(registry)
         self.packages = Packages(registry, journal)
+        self.rollouts = Rollouts(registry, journal, self.packages.assigned)
         registry.is_online_here = self.activity.is_online
         self.late_store = LateStore(
             journal.failure, lambda device_id: self.presence.notify_session_end(device_id, SessionEnd.DELETED)

@@ -159,6 +159,7 @@ class Server:
             pruning.run(self.registry, options.retention, self._journal, self.metrics),
             self.api.calls.run(),
             self.api.packages.run(),
+            self.api.rollouts.run(),
             self.api.other_servers.run(),
             self.api.webhooks.run(),
             self._end_at_broker(),

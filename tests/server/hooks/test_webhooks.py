@@ -85,7 +85,7 @@ def test_life_of_a_device_is_sent_event_by_event(server, operator, receiver):
     assert provision(server, "press-5", provisionDeviceSecret="wrong") == "NOT_FOUND"
     requests = [receiver.next() for _ in range(8)]
     by_event = {each.json["event"]: each.json for each in requests}
-    assert set(by_event) == {each.value for each in HookEvent}
+    assert set(by_event) == {each.value for each in HookEvent if not each.startswith("rollout_")}
     for each in requests:
         assert each.is_signed_with(hook["secret"])
         assert abs(int(each.headers["webhook-timestamp"]) - time.time()) < 60
@@ -232,7 +232,7 @@ def test_url_is_refused(operator, url):
 
 
 def test_event_is_refused_that_is_not_one(operator, receiver):
-    for events in ([], ["ping"], ["created"] * 9):
+    for events in ([], ["ping"], ["created"] * (len(HookEvent) + 1)):
         answer = operator.post("/api/hooks", json={"url": receiver.url, "events": events})
         operators.refused(answer, 500, 2)  # as for any body that does not fit
 

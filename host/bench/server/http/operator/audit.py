@@ -27,6 +27,7 @@ _WORDS = {
     "claim": "UPDATED",
     "imported": "UPDATED",
     "uploaded": "UPDATED",
+    **dict.fromkeys(("started", "paused", "resumed", "stopped", "finished"), "UPDATED"),
     "rpc_deleted": "RPC_CALL",
     "activation_link": "CREDENTIALS_READ",
     "token": "LOGIN",

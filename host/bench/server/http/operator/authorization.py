@@ -18,7 +18,7 @@ from bench.registry.api_keys import ShownKey
 from bench.registry.audit import Origin, Subject
 from bench.registry.batching import Conflict
 from bench.registry.entities import TENANT, Entity
-from bench.registry.model import ApiKey, Customer, Device, Package, Profile, User
+from bench.registry.model import ApiKey, Customer, Device, Package, Profile, Rollout, User
 from bench.registry.roles import Role
 from bench.server.device_api import DeviceApi
 from bench.server.http import error_responses
@@ -35,7 +35,7 @@ from bench.server.password_checks import PasswordChecks
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Change = Callable[[Session], tuple[Entity | ApiKey | Package | Subject, T]]
+Change = Callable[[Session], tuple[Entity | ApiKey | Package | Rollout | Subject, T]]
 
 # As ThingsBoard bounds all its requests; customers' users have no reason to send as much.
 _OPERATORS_LIMIT = 16 << 20
