@@ -39,7 +39,7 @@ def test_rollout_has_only_devices_that_are_not_known_to_have_the_package(run):
         await field.add("unknown", "old", "current", "other-title", "elsewhere", "wrong-size", "gone")
         await field.succeed(["old"], OLD)
         await field.succeed(["current"])
-        await field.say(["other-title"], current_fw_title="lathe", current_fw_version=NEW)
+        await field.report(["other-title"], current_fw_title="lathe", current_fw_version=NEW)
         for name, values in {
             "unknown": {"site": "A", "size": 3},
             "old": {"site": "A", "size": 3.0},
@@ -113,7 +113,7 @@ def test_version_that_turns_out_bad_later_touches_no_more_than_were_under_way(ru
         under_way = await field.updating()
         assert len(under_way) == 20
         failing = sorted(under_way)[:3]
-        await field.say(sorted(under_way)[3:5], fw_state="DOWNLOADING")
+        await field.report(sorted(under_way)[3:5], fw_state="DOWNLOADING")
         await field.fail(failing)
         assert (await field.turn()).is_over
         states = await field.states()
@@ -175,8 +175,8 @@ def test_silent_device_is_failed_with_its_cause_and_gets_back_what_it_had(run):
         )
         await field.start(canary=3, timeout_ms=1_800_000)
         await field.turn()
-        await field.say(["d00001"], fw_state="DOWNLOADING")
-        await field.say(["d00002"], fw_state="UPDATED", current_fw_title=TITLE, current_fw_version="1.5")
+        await field.report(["d00001"], fw_state="DOWNLOADING")
+        await field.report(["d00002"], fw_state="UPDATED", current_fw_title=TITLE, current_fw_version="1.5")
         await field.turn(later_ms=10_000)
         for later in range(20_000, 1_800_001, 20_000):  # a server is there all the time
             await field.turn(later_ms=later)
@@ -207,16 +207,16 @@ def test_time_without_a_server_is_no_device_s_fault(run):
     with_field(run, scenario, 4)
 
 
-def test_version_on_trial_is_no_success_until_the_device_says_so(run):
+def test_version_on_trial_is_no_success_until_the_device_reports_it(run):
     async def scenario(field):
         await field.start()
         await field.turn()
-        await field.say(["d00000"], current_fw_title=TITLE, current_fw_version=NEW, fw_state="UPDATING")
-        await field.say(["d00001"], current_fw_title=TITLE, current_fw_version=NEW)  # it says no states
+        await field.report(["d00000"], current_fw_title=TITLE, current_fw_version=NEW, fw_state="UPDATING")
+        await field.report(["d00001"], current_fw_title=TITLE, current_fw_version=NEW)  # it says no states
         await field.turn()
         states = await field.states()
         assert (states[UPDATED], states[UPDATING]) == ({"d00001"}, {"d00000"})
-        await field.say(["d00000"], current_fw_version=OLD, fw_state="FAILED", fw_error="a\0b\ud800" + "c" * 300)
+        await field.report(["d00000"], current_fw_version=OLD, fw_state="FAILED", fw_error="a\0b\ud800" + "c" * 300)
         await field.turn()
         cause = await field.cause("d00000")
         assert cause == "a\N{REPLACEMENT CHARACTER}b?" + "c" * 251
@@ -305,7 +305,7 @@ def test_paused_rollout_assigns_nothing_and_a_stopped_one_ends(run):
         while not await field.updating():
             await field.turn()
         (begun, silent) = sorted(await field.updating())
-        await field.say([begun], fw_state="VERIFIED")
+        await field.report([begun], fw_state="VERIFIED")
         await control(field, rollouts.stop)
         await field.turn()
         states = await field.states()
@@ -333,7 +333,7 @@ def test_second_rollout_of_a_profile_is_refused_until_the_first_is_stopped_and_t
                 lambda session: packages.delete(session, packages.get(session, field.packages[NEW]))
             )
         await field.turn()
-        await field.say(["d00000"], fw_state="DOWNLOADING")
+        await field.report(["d00000"], fw_state="DOWNLOADING")
         await control(field, rollouts.stop)
         await field.turn()
         assert await field.updating() == {"d00000"}

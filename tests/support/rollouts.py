@@ -1,4 +1,4 @@
-"""Rollouts on a registry, with light devices that are rows, and say what a test has them say."""
+"""Rollouts on a registry, with light devices that are rows, and report what a test has them report."""
 
 import uuid
 
@@ -82,7 +82,7 @@ class Field:
     async def view(self):
         return await self.registry.read(rollouts.view, self.rollout)
 
-    async def say(self, names, **values):
+    async def report(self, names, **values):
         """Have devices publish telemetry."""
         for name, device_id in await self.ids(names):
             assert name
@@ -93,10 +93,10 @@ class Field:
         return await self.registry.read(lambda session: session.execute(statement).all())
 
     async def succeed(self, names, version=NEW):
-        await self.say(names, current_fw_title=TITLE, current_fw_version=version, fw_state="UPDATED")
+        await self.report(names, current_fw_title=TITLE, current_fw_version=version, fw_state="UPDATED")
 
     async def fail(self, names, error="it does not boot"):
-        await self.say(names, fw_state="FAILED", fw_error=error)
+        await self.report(names, fw_state="FAILED", fw_error=error)
 
     async def own(self, name):
         """Return the version of a device's own package; "" for none."""

@@ -146,7 +146,7 @@ class Rollout(Base):
     """Why it was stopped."""
     created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
     turned_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
-    """The last sign that a server drives it. Time without one is no device's fault."""
+    """The last sign that a server drives it. Time without one is not held against a device."""
     ended_ms: Mapped[int | None] = mapped_column(BigInteger, index=True)
     """None while anything is still to be done, or waited for."""
 

@@ -23,4 +23,4 @@ class DeviceState(StrEnum):
     UPDATED = "updated"
     FAILED = "failed"
     LEFT_OUT = "left_out"
-    """It is no device of the rollout any more: neither a success nor a failure."""
+    """It does not belong to the rollout any more: neither a success nor a failure."""

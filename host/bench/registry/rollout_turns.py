@@ -30,7 +30,7 @@ _PER_TURN = 50
 
 @dataclass(frozen=True)
 class Turned:
-    """What a turn did."""
+    """The outcome of a turn."""
 
     rollout: Rollout
     assigned: int
@@ -155,7 +155,7 @@ def _is_through(rollout: Rollout, counts: dict[DeviceState, int]) -> bool:
 
 
 def _allow_for_gap(session: Session, rollout: Rollout, now: int) -> None:
-    """Give devices the time during which no server was there to hear them."""
+    """Give devices the time during which no server was there for them."""
     gap = now - rollout.turned_ms
     if gap >= _GAP_MS:
         waiting = RolloutDevice.rollout_id == rollout.id, RolloutDevice.state == DeviceState.UPDATING

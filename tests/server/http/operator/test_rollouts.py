@@ -48,7 +48,7 @@ def until(operator, rollout, **expected):
         assert time.monotonic() < deadline, found
 
 
-def say(operator, device, **values):
+def report(operator, device, **values):
     ok(operator.post(f"/api/plugins/telemetry/DEVICE/{device['id']}/timeseries/ANY", json=values))
 
 
@@ -61,10 +61,10 @@ def test_rollout_goes_through_its_devices_and_ends(shared_operator, form):
     assert saved["firmwareId"]["id"] == form["packageId"]
     assert first["step"] == "INITIATED"
     has = {"current_fw_title": rollout["title"], "current_fw_version": rollout["version"]}  # stored as a number
-    say(shared_operator, first, fw_state="UPDATED", **has)
+    report(shared_operator, first, fw_state="UPDATED", **has)
     until(shared_operator, rollout, updating=2, updated=1)
     for each in devices(shared_operator, rollout, "updating"):
-        say(shared_operator, each, fw_state="UPDATED", **has)
+        report(shared_operator, each, fw_state="UPDATED", **has)
     ended = until(shared_operator, rollout, state="finished", updated=3)
     assert ended["endedTime"] >= ended["createdTime"]
     (found,) = [
@@ -94,7 +94,7 @@ def test_failed_device_stops_the_rollout_with_its_cause_and_webhooks_are_sent_it
         rollout = start(server_operator, form)
         until(server_operator, rollout, updating=1)
         (device,) = devices(server_operator, rollout)
-        say(server_operator, device, fw_state="FAILED", fw_error="no room")
+        report(server_operator, device, fw_state="FAILED", fw_error="no room")
         stopped = until(server_operator, rollout, state="stopped")
         assert stopped["reason"] == f"one of the first devices failed: {device['name']}: no room"
         assert [(each["state"], each["cause"]) for each in devices(server_operator, rollout)] == [("failed", "no room")]
@@ -177,5 +177,5 @@ def test_server_goes_on_with_a_rollout_after_its_restart(start_server):
     server = start_server()
     with login(server) as operator:
         (device,) = devices(operator, rollout)
-        say(operator, device, current_fw_title=package["title"], current_fw_version="1.0")
+        report(operator, device, current_fw_title=package["title"], current_fw_version="1.0")
         until(operator, rollout, state="finished", updated=1)

@@ -11,7 +11,7 @@ from bench.registry.rollouts import AT_MOST
 from bench.server.http.operator.schemas.common import Milliseconds, ThingsBoardModel
 
 _DAY_S = 86_400
-_COUNT_LIMIT = 1_000_000
+_MOST = 1_000_000
 _ATTRIBUTES = 16
 _LONGEST = 255
 
@@ -29,14 +29,14 @@ class RolloutForm(ThingsBoardModel):
         description="Only devices that have these, in whatever scope.",
         examples=[{"site": "hall 2"}],
     )
-    canary: int = Field(default=5, ge=0, le=_COUNT_LIMIT, description="Devices that have to be healthy before others.")
+    canary: int = Field(default=5, ge=0, le=_MOST, description="Devices that have to be healthy before others.")
     at_most: int = Field(default=20, ge=1, le=AT_MOST, description="Devices under way at once.")
-    rate_number: int = Field(default=60, ge=1, le=_COUNT_LIMIT, description="Devices that begin in `rateSeconds`.")
+    rate_number: int = Field(default=60, ge=1, le=_MOST, description="Devices that begin in `rateSeconds`.")
     rate_seconds: int = Field(default=60, ge=1, le=_DAY_S)
     stop_percent: float | None = Field(
         default=2.0, gt=0, le=100, description="It stops at so many failures in a hundred, of five results or more."
     )
-    stop_failures: int | None = Field(default=None, ge=1, le=_COUNT_LIMIT, description="It stops at so many failures.")
+    stop_failures: int | None = Field(default=None, ge=1, le=_MOST, description="It stops at so many failures.")
     timeout_seconds: int = Field(
         default=1800, ge=1, le=30 * _DAY_S, description="From a device's assignment to its result."
     )
