@@ -1,7 +1,10 @@
 """Text from elsewhere, made safe for terminals and spreadsheets."""
 
+import re
+
 # A spreadsheet reads a cell that begins so as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_NAME_LIMIT = 200
 
 
 def printable(text: str) -> str:
@@ -17,3 +20,8 @@ def printable_lines(text: str) -> str:
 def cell(text: str) -> str:
     """Return a text as a cell of CSV; one that a spreadsheet would read as a formula begins with an apostrophe."""
     return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def file_name(text: str) -> str:
+    """Return a text as the name of a file: of ASCII characters that need no quotes, not hidden, and in no folder."""
+    return re.sub(r"[^A-Za-z0-9_.+-]", "_", text).lstrip(".")[:_NAME_LIMIT] or "_"

@@ -104,6 +104,9 @@ def _answer_to(path: str) -> Any:
     key |= {"expirationTime": 0, "createdTime": 0}
     hook = {"id": TEXT, "url": TEXT, "events": [TEXT], "enabled": True, "createdTime": 0}
     hook |= {"waiting": TEXT, "dead": TEXT}
+    package = {"id": {"id": "1"}, "type": TEXT, "title": TEXT, "version": TEXT, "hasData": True, "dataSize": TEXT}
+    package |= {"checksumAlgorithm": TEXT, "checksum": TEXT, "fileName": TEXT, "createdTime": 0, "url": None}
+    package |= {"deviceProfileId": None}
     found = {"entityId": {"id": "1"}, "latest": {"ENTITY_FIELD": {"name": {"value": TEXT}}}}
     page = {"totalElements": 1, "hasNext": False}
     answers = {
@@ -123,6 +126,9 @@ def _answer_to(path: str) -> Any:
         "/api/user": user,
         "/api/apiKeys/1": {"data": [key], **page},
         "/api/apiKey": key,
+        "/api/otaPackages": {"data": [package], **page},
+        "/api/otaPackage": package,
+        "/api/otaPackage/1": package,
         "/api/hooks": [hook],
         "/api/hooks/dead": [{**entry, **hook, "hookId": TEXT, "event": TEXT, "tries": TEXT, "result": TEXT}],
         f"/api/hooks/{quote(TEXT, safe='')}/test": {"received": False, "result": TEXT},

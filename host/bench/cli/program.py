@@ -43,6 +43,7 @@ from bench.cli.commands import (
     measure,
     monitor,
     operator,
+    package,
     profile,
     provision,
     read_erase,
@@ -80,6 +81,7 @@ SECTIONS = {
             "audit",
             "broker",
             "hook",
+            "package",
             "tls",
         ),
         *("backup", "restore"),
@@ -185,6 +187,7 @@ broker.app.command(
 )(broker_export.export)
 app.add_typer(broker.app, name="broker")
 app.add_typer(hook.app, name="hook")
+app.add_typer(package.app, name="package")
 _command = typer.main.get_command(app)
 
 # The root of typer's exceptions for wrong use, and the one for a group without a command, whose message is the whole

@@ -122,14 +122,14 @@ class Session:
 
     async def request(self, method: str, path: str, **content: Any) -> Any:
         """Send a request, with httpx's arguments for its content, and return the JSON of the answer."""
-        if self._api_key:
-            return _read(await self._send(method, path, **content))
-        token = self._token or await self._log_in("")
-        answer = await self._send(method, path, **content)
-        if answer.status_code == httpx.codes.UNAUTHORIZED:
-            await self._log_in(token)
-            answer = await self._send(method, path, **content)
-        return _read(answer)
+        return _read(await self._answer(method, path, **content))
+
+    async def content(self, path: str, **options: Any) -> bytes:
+        """Send GET, with httpx's options, and return what the answer has in it, whatever it is."""
+        answer = await self._answer("GET", path, **options)
+        if not answer.is_success:
+            _read(answer)
+        return answer.content
 
     async def customer_id(self) -> str:
         """Return the id of the customer whose user this is; "" for an operator (the token says it: JWT, RFC 7519)."""
@@ -148,6 +148,17 @@ class Session:
         if self._me is None:
             self._me = json_object(await self.get("/api/auth/user"))
         return self._me
+
+    async def _answer(self, method: str, path: str, **content: Any) -> httpx.Response:
+        """Send a request, once more after a login if the token has expired, and return the answer."""
+        if self._api_key:
+            return await self._send(method, path, **content)
+        token = self._token or await self._log_in("")
+        answer = await self._send(method, path, **content)
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            await self._log_in(token)
+            answer = await self._send(method, path, **content)
+        return answer
 
     async def _log_in(self, old: str) -> str:
         """Return a new token, once for all requests that have the old one."""

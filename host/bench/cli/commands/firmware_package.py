@@ -1,6 +1,5 @@
 """`bench firmware pack`, `key` and `show`: packages for updates over the air, and the keys that sign them."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ from bench.errors import BenchError, UsageError
 from bench.flash import firmware
 from bench.flash import package as packages
 from bench.flash.package import Head, Kind, Package, signing, writer
+from bench.text import file_name
 
 SUFFIX = ".fbp"
 _TITLE = "firstboot"
@@ -77,7 +77,7 @@ def pack(
         key=signing.public_hex(signing.private_key(new_key)) if new_key else "",
     )
     data = packages.write(head, files, key)
-    path = out or Path(re.sub(r"[^\w.+-]", "_", f"{head.title}-{head.version}") + SUFFIX)
+    path = out or Path(file_name(f"{head.title}-{head.version}") + SUFFIX)
     paths.check_place(path)
     path.write_bytes(data)
     shown = _facts(packages.read(data, str(path))) | {"file": str(path), "size": len(data)}
