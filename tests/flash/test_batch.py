@@ -2,13 +2,14 @@
 
 import csv
 import io
+import itertools
 import json
 import os
 import signal
 import stat
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -17,6 +18,8 @@ from bench import paths
 from bench.errors import BenchError, UsageError
 from bench.flash import filesystem
 from bench.flash.batch import Batch
+from bench.flash.tray import Tray
+from bench.flash.tray_results import TrayResult
 from bench.virtual.board import VirtualBoard
 from bench.virtual.line_server import serve
 from tests.support import tripwires
@@ -126,6 +129,60 @@ def test_device_with_a_mac_is_for_that_board_alone(tmp_path):
             "press-000",
             "press-002",
         ]
+
+
+PORTS = ["/dev/a", "/dev/b", "/dev/c"]
+
+
+def answered(tray, *moments):
+    """Return the devices of boards that answer in this order, each `(port, mac)`, or end without (mac None)."""
+
+    def one(port, mac):
+        try:
+            return mac and tray.device(mac, port).name
+        finally:
+            tray.leave(port)
+
+    with ThreadPoolExecutor(len(moments)) as pool:
+        found = {moment[0]: pool.submit(one, *moment) for moment in moments}
+        return [found[port].result(10) for port in PORTS]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_devices_go_by_the_ports_whichever_board_answers_first(tmp_path, order):
+    boards = list(zip(PORTS, MACS, strict=False))
+    tray = Tray(tmp_path / "t", batch=written(tmp_path / "line7.json", 9), ports=PORTS)
+    assert answered(tray, *[boards[at] for at in order]) == ["press-000", "press-001", "press-002"]
+
+
+def test_device_of_a_port_without_a_board_stays_unused_and_is_its_next_boards(tmp_path):
+    batch = written(tmp_path / "line7.json", 9)
+    tray = Tray(tmp_path / "t", batch=batch, ports=PORTS)
+    moments = (PORTS[1], None), (PORTS[2], MACS[2]), (PORTS[0], MACS[0])
+    assert answered(tray, *moments) == ["press-000", None, "press-002"]
+    assert batch.unused(PORTS) == {PORTS[1]: "press-001"}
+    tray.record(TrayResult(port=PORTS[0], mac=MACS[0], name="press-000"))
+    batch = Batch(tmp_path / "line7.json", (tmp_path / "line7.json").read_text())
+    again = Tray(tmp_path / "t", batch=batch, ports=PORTS)  # the first board is done, and is not looked at
+    assert answered(again, (PORTS[0], None), (PORTS[1], MACS[1]), (PORTS[2], MACS[2])) == [
+        None,
+        "press-001",
+        "press-002",
+    ]
+    assert batch.unused(PORTS) == {}
+
+
+def test_device_with_a_port_is_for_the_board_there(tmp_path):
+    rows = [row(0, port=PORTS[2]), row(1, port=""), row(2, port=PORTS[1]), row(3, port="/dev/z"), row(4, port="/dev/z")]
+    for text in (json.dumps({"devices": rows}), as_csv(rows)):
+        (tmp_path / "line7.used").unlink(missing_ok=True)
+        batch = Batch(tmp_path / "line7", text)
+        tray = Tray(tmp_path / "t", batch=batch, ports=PORTS)
+        boards = zip(PORTS, (MACS[0], None, MACS[2]), strict=True)
+        assert answered(tray, *boards) == ["press-001", None, "press-000"]
+        assert batch.unused(PORTS) == {PORTS[1]: "press-002", "/dev/z": "press-003"}
+        with pytest.raises(BenchError, match="no device left for the board 0242ac110005 on /dev/x"):
+            batch.acquire(MACS[5], "/dev/x")
 
 
 def test_batch_whose_last_use_was_cut_off_at_any_byte_gives_each_device_once(tmp_path):

@@ -27,7 +27,7 @@ FILE = "device.json"
 _NEEDED = ("device_id", "device_type")
 _PASSWORD = ("mqtt_username", "mqtt_password")
 _KEYS = ("provision_key", "device_key")
-_MORE = ("serial", "mac", "association_code")
+_MORE = ("serial", "mac", "port", "association_code")
 _USED = ".used"
 
 
@@ -44,6 +44,8 @@ class Entry:
     """The board's own secret, from which its token follows: instead of user name and password."""
     serial: str = ""
     mac: str = ""
+    port: str = ""
+    """The port whose boards may have it; empty for any."""
     association_code: str = field(default="", repr=False)
 
     @property
@@ -76,6 +78,7 @@ class Batch:
         self._file = file
         self._used = file.with_name(file.name + _USED)
         self._entries = {each.name: each for each in _entries(text, str(file))}
+        self._skipped: dict[str, str] = {}
 
     @property
     def first(self) -> Entry:
@@ -92,8 +95,12 @@ class Batch:
         if other := next((each for each in self._entries.values() if each.device_type != profile), None):
             raise UsageError(f"{self._file} has devices of {other.device_type}, not of {profile}: correct --profile")
 
-    def acquire(self, mac: str) -> Entry:
-        """Return the device of the board with this MAC: its own, or the next that no board has.
+    def acquire(self, mac: str, port: str = "") -> Entry:
+        """Return the device of the board with this MAC: its own, or the next for it, for its port, or for any board.
+
+        Args:
+            mac: 12 hex digits.
+            port: The port that the board is on.
 
         Raises:
             BenchError: There is none left, or FILE.used is damaged.
@@ -101,17 +108,47 @@ class Batch:
         with self._given() as (stream, given):
             if own := self._entries.get(dict(given).get(mac, "")):
                 return own
-            used = {name for _, name in given}
-            free = [each for each in self._entries.values() if each.name not in used and each.mac in ("", mac)]
-            chosen = next((each for each in free if each.mac), None) or next(iter(free), None)
+            chosen = self._next(mac, port, given)
             if chosen is None:
                 raise BenchError(
-                    f"{self._file} has no device left for the board {mac}: make another batch with bench provision"
+                    f"{self._file} has no device left for the board {mac}{f' on {port}' if port else ''}: make another "
+                    "batch with bench provision"
                 )
             stream.write(json.dumps({"mac": mac, "device_id": chosen.name}).encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
             return chosen
+
+    def skip(self, port: str, macs: Sequence[str]) -> None:
+        """Keep the next device for a port that had no board: others of this run get those after it.
+
+        Args:
+            port: The port.
+            macs: The boards that were there before: if one of them has its device, there is none to keep.
+        """
+        with self._given() as (_, given):
+            if not any(mac in dict(given) for mac in macs) and (kept := self._next("", port, given)):
+                self._skipped[port] = kept.name
+
+    def unused(self, ports: Sequence[str]) -> dict[str, str]:
+        """Return the names of devices that stay unused, by the ports that had no board: the next one for each.
+
+        Args:
+            ports: The ports of this run. Devices may be for others.
+        """
+        with self._given() as (_, given):
+            used = {name for _, name in given}
+        others = [each for each in self._entries.values() if each.port not in ("", *ports) and each.name not in used]
+        return {**{each.port: each.name for each in reversed(others)}, **self._skipped}
+
+    def _next(self, mac: str, port: str, given: Sequence[tuple[str, str]]) -> Entry | None:
+        used = {*(name for _, name in given), *self._skipped.values()}
+        free = [
+            each
+            for each in self._entries.values()
+            if each.name not in used and each.mac in ("", mac) and each.port in ("", port)
+        ]
+        return min(free, key=lambda each: (not each.mac, not each.port), default=None)  # of equals the first
 
     @contextmanager
     def _given(self) -> Iterator[tuple[IO[bytes], list[tuple[str, str]]]]:
@@ -155,6 +192,7 @@ def _entries(text: str, name: str) -> list[Entry]:
             device_key=str(row.get("device_key") or ""),
             serial=str(row.get("serial") or ""),
             mac=serials.checked_mac(str(row.get("mac") or ""), name),
+            port=str(row.get("port") or ""),
             association_code=str(row.get("association_code") or ""),
         )
         for row in rows

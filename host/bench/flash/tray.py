@@ -16,9 +16,11 @@ from pathlib import Path
 from bench import paths
 from bench.errors import UsageError
 from bench.flash import tray_results
+from bench.flash.batch import Batch, Entry
 from bench.flash.labels import Label
 from bench.flash.serials import Serials
 from bench.flash.tray_results import TrayResult
+from bench.flash.turns import Turns
 from bench.text import printable
 
 _FILE = "tray.json"
@@ -46,25 +48,33 @@ def tray_folder(trays: Path, name: str) -> Path:
 class Tray:
     """The tray in a folder, new or continued. May be used from several threads.
 
-    Boards get their numbers in the order of their ports, whichever answers first: a port's turn comes when those
-    before it have a number, or are done. One that is done without a number leaves its place free.
+    Boards get their numbers, or devices of a batch, in the order of their ports, whichever answers first. A port
+    without a board leaves its place free.
     """
 
-    def __init__(self, folder: Path, serials: Serials | None = None, *, ports: Sequence[str] = ("",)) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        serials: Serials | None = None,
+        *,
+        batch: Batch | None = None,
+        ports: Sequence[str] = ("",),
+    ) -> None:
         """Begin the tray, or continue the one that is in the folder.
 
         Args:
             folder: The folder; it is made private.
             serials: Serial numbers to assign; None if boards have none.
+            batch: Devices to assign; None if there are none.
             ports: The boards' ports.
 
         Raises:
             UsageError: There are fewer serial numbers than boards.
         """
         self.folder = paths.private_folder(folder)
-        self._lock = threading.Condition()
-        self._turns = list(ports)
-        self._done: set[str] = set()
+        self._lock = threading.Lock()
+        self._turns = Turns(ports, self._pass)
+        self._batch = batch
         try:
             kept: dict[str, dict[str, str]] = json.loads((folder / _FILE).read_text())
         except FileNotFoundError:
@@ -95,19 +105,36 @@ class Tray:
         """
         if self._free is None:
             return ""
-        with self._lock:
-            self._lock.wait_for(lambda: port not in self._turns or self._turns[0] == port)
-            try:
-                return self._serial(mac)
-            finally:
-                self._end_turn(port)
+        with self._turns.turn(port), self._lock:
+            return self._serial(mac)
+
+    def device(self, mac: str, port: str = "") -> Entry:
+        """Return the device of the batch for a board: its own, or the next, whose label is noted. Waits likewise.
+
+        Args:
+            mac: The board's MAC, 12 hex digits.
+            port: The port that it is on.
+
+        Raises:
+            BenchError: As `Batch.acquire` does.
+        """
+        assert self._batch
+        with self._turns.turn(port):
+            own = self._batch.acquire(mac, port)
+        self._note(mac, own.serial, own.association_code)
+        return own
 
     def leave(self, port: str) -> None:
         """End a port's turn: its board gets no number any more."""
-        with self._lock:
-            if port in self._turns:
-                self._done.add(port)
-                self._next_turns()
+        self._turns.leave(port)
+
+    def _pass(self, port: str) -> None:
+        """Leave the place of a board free that was never seen."""
+        macs = [each.mac for each in self.results_on(port)]
+        if self._free is not None and not any(mac in self._given for mac in macs):
+            next(self._free, None)
+        if self._batch:
+            self._batch.skip(port, macs)
 
     def _serial(self, mac: str) -> str:
         assert self._free is not None
@@ -125,19 +152,6 @@ class Tray:
             self._keep()
         return number
 
-    def _end_turn(self, port: str) -> None:
-        if port in self._turns:
-            self._turns.remove(port)
-            self._next_turns()
-
-    def _next_turns(self) -> None:
-        """Pass over those that are done; the place of a board that was never seen stays free."""
-        while self._turns and self._turns[0] in self._done:
-            port = self._turns.pop(0)
-            if self._free is not None and not any(each.mac in self._given for each in self.results_on(port)):
-                next(self._free, None)
-        self._lock.notify_all()
-
     def claim_secret(self, mac: str) -> str:
         """Return the claim secret of the board with this MAC (12 hex digits): 16 hex digits, the same each time."""
         with self._lock:
@@ -146,7 +160,7 @@ class Tray:
                 self._keep()
             return self._secrets[mac]
 
-    def note(self, mac: str, serial: str, association_code: str) -> None:
+    def _note(self, mac: str, serial: str, association_code: str) -> None:
         """Note what a board's label says that was made in advance; empty texts are not on it."""
         with self._lock:
             for kept, value in ((self._given, serial), (self._codes, association_code)):

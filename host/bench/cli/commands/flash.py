@@ -117,7 +117,7 @@ def flash(
     if len(lines) > 1 or tray or serial or claimable or made:
         labels.check()
         folder = tray_folder(chosen.where.data / "trays", tray or _TRAY)
-        kept = Tray(folder, serial_numbers.read(serial) if serial else None, ports=lines)
+        kept = Tray(folder, serial_numbers.read(serial) if serial else None, batch=made, ports=lines)
     settings = {
         **toml.settings,
         "wifi": {**wifi_network.choose(definition, toml, wifi), **toml.settings.get("wifi", {})},
@@ -134,13 +134,11 @@ def flash(
         tables.warn(found.notice)
 
     def files_of(line: str, mac: str) -> Mapping[str, bytes]:
-        own = made.acquire(mac) if made else None
+        own = kept.device(mac, line) if made and kept else None
         called = own.name if own else _called(template, mac, kept.serial(mac, line) if kept else "")
         sections = merge(settings, own.settings) if own else settings
         if claimable and kept:
             sections = merge(sections, {"claim": {"secret": kept.claim_secret(mac)}})
-        if own and kept:
-            kept.note(mac, own.serial, own.association_code)
         return {**prepared.files(definition, mac, name=called, **sections), **(own.files if own else {})}
 
     parts = images.parts(found.data, definition)
@@ -166,6 +164,8 @@ def flash(
         for line in lines
     ]
     results = flash_work.run(jobs, bring_up.flash, kept, found, as_json=as_json)
+    for empty, device in sorted(made.unused(lines).items()) if made else ():
+        tables.warn(f"{empty} had no board: the device {device} of {batch} stays unused")
     results = flash_work.confirmed(results, chosen.where, kept)
     if kept:
         labels.write(kept.folder, kept.labels())
