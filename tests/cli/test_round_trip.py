@@ -216,7 +216,7 @@ def test_csv_names_the_devices_that_it_cannot_hold(url, tmp_path):
     assert "fleet.csv does not have 3 devices, which CSV cannot hold: export them as JSON" in output.stderr
     assert json.loads(output.stdout)["left_out"] == {name: reason for name, (_, reason) in reasons.items()}
     assert file.read_text() == ("NAME,TYPE,LABEL,SERIAL_NUMBER,IS_GATEWAY,DESCRIPTION\nplain,default,,,,\n")
-    refused(2, "one of --format csv is for bench import", "device", "import", file, *url)
+    refused(2, "is a table of devices: bench import reads it", "device", "import", file, *url)
 
 
 def test_decommissioned_device_is_left_out(url, tmp_path):

@@ -83,10 +83,7 @@ def check(lines: Iterable[str], where: str) -> tuple[int, set[str]]:
             wrong.append(f"line {number} {'has a name that was there before' if device else 'holds no device'}")
     if wrong:
         more = f", and {count - _NAMED} more" if count > _NAMED else ""
-        raise UsageError(
-            f"{where}: {'; '.join(wrong)}{more}: name a file of bench device export; one of --format csv is for "
-            "bench import"
-        )
+        raise UsageError(f"{where}: {'; '.join(wrong)}{more}: name a file of bench device export")
     if not names:
         raise UsageError(f"{where} holds no devices: name a file of bench device export")
     return len(names), profiles

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from bench import paths
+from bench.cli import file_kinds
+from bench.cli.file_kinds import FileKind
 from bench.cli.options import common, server_addresses
 from bench.cli.render import progress, tables
 from bench.cli.render.tables import DEFAULT_DATA, Data, Json
@@ -69,6 +71,7 @@ def restore(
 
     if not file.is_file():
         raise UsageError(f"no file {file}: name one that bench backup made")
+    file_kinds.check(file, FileKind.BACKUP)
     paths.private_folder(data)
     with server_addresses.lock_folder(data), progress.waiting(f"restoring {file}", quiet=as_json):
         facts = archives.restore(file, data)

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli import template_files
+from bench.cli import file_kinds, template_files
+from bench.cli.file_kinds import FileKind
 from bench.cli.options import text_files
 from bench.cli.options.operator_session import with_server
 from bench.cli.render import tables
@@ -39,6 +40,8 @@ async def template(
     key with a type and a unit, for people to read), the topics of devices at a broker, and the naming of new ones. A
     change shows at once; the values that devices have of their own stay.
     """
+    if file:
+        file_kinds.check(file, FileKind.TEMPLATE)
     wanted = template_files.parse(text_files.read(file), str(file)) if file else None
     profile_id = id_of(await server.profile(name))
     if wanted is not None:

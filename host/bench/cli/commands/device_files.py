@@ -13,8 +13,9 @@ from typing import IO, Annotated, Any
 import typer
 
 from bench import paths
-from bench.cli import device_csv
+from bench.cli import device_csv, file_kinds
 from bench.cli.device_csv import DeviceTable
+from bench.cli.file_kinds import FileKind
 from bench.cli.options import common
 from bench.cli.options.common import Force
 from bench.cli.options.operator_session import with_server
@@ -188,6 +189,7 @@ async def import_devices(
     to date if it has the same credentials, and left alone if not; so an interrupted import is repeated, and a complete
     one changes nothing. What this server does not take is said of each device.
     """
+    file_kinds.check(file, FileKind.DEVICES)
     with decoding.lines(file) as lines:
         count, wanted = device_files.check(lines(), str(file))
         profiles = await device_files.known_profiles(server, wanted)

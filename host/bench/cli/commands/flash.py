@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from bench import boards
+from bench.cli import file_kinds
 from bench.cli.commands import flash_work
+from bench.cli.file_kinds import FileKind
 from bench.cli.options import bench_toml, board_setup, common, serial_numbers, text_files, wifi_network
 from bench.cli.options.bench_toml import BenchToml
 from bench.cli.options.board_setup import BoardOptions, BoardTemplate
@@ -238,6 +240,7 @@ def _batch(file: Path, chosen: BoardOptions, *, name: str, serial: str) -> Batch
         raise UsageError("--batch has the boards' names and serial numbers: leave out --name and --serials")
     if file.stat().st_mode & 0o077:
         tables.warn(f"others may read {file}, which has the boards' credentials: chmod 600 {file}")
+    file_kinds.check(file, FileKind.BATCH)
     found = Batch(file, text_files.read(file))
     if chosen.profile != board_setup.DEFAULT_PROFILE:
         found.check_type(chosen.profile)

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli import import_lines, import_plan
+from bench.cli import file_kinds, import_lines, import_plan
+from bench.cli.file_kinds import FileKind
 from bench.cli.import_lines import FileLine
 from bench.cli.import_plan import Effect, PlannedLine
 from bench.cli.options import keyboard, text_files
@@ -73,6 +74,7 @@ async def import_devices(
     """
     if len(delimiter) > 1:
         raise UsageError("--delimiter must be one character")
+    file_kinds.check(file, FileKind.TABLE)
     found = table.parse(text_files.read(file), str(file), delimiter)
     columns = import_lines.columns(found.head, str(file))
     lines = import_lines.read(found, columns)

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from bench import paths
+from bench.cli import file_kinds
+from bench.cli.file_kinds import FileKind
 from bench.cli.options import common, text_files
 from bench.cli.options.common import Force
 from bench.cli.options.operator_session import with_server
@@ -193,6 +195,7 @@ async def import_profile(
     as_json: Json = False,
 ) -> None:
     """Make a profile from a file of this or another server, and say what the server did not take of it."""
+    file_kinds.check(file, FileKind.PROFILE)
     found = profile_files.portable(profile_files.parse(text_files.read(file), str(file)), secret)
     found = {**found, "name": name or found["name"]}
     stored, is_new, lost = await profile_files.store(server, found, replace=replace)

@@ -15,7 +15,8 @@ from typing import Annotated
 import typer
 
 from bench import paths
-from bench.cli import rotation
+from bench.cli import file_kinds, rotation
+from bench.cli.file_kinds import FileKind
 from bench.cli.options import text_files
 from bench.cli.options.operator_session import with_server
 from bench.cli.render import progress, tables
@@ -67,6 +68,7 @@ class Report:
         self.known: dict[str, Rotated] = {}
         if path is None or not path.exists():
             return
+        file_kinds.check(path, FileKind.ROTATION)
         text = text_files.read(path)
         self._torn = not text.endswith("\n")
         for line in text.split("\n"):
