@@ -107,6 +107,16 @@ def _answer_to(path: str) -> Any:
     package = {"id": {"id": "1"}, "type": TEXT, "title": TEXT, "version": TEXT, "hasData": True, "dataSize": TEXT}
     package |= {"checksumAlgorithm": TEXT, "checksum": TEXT, "fileName": TEXT, "createdTime": 0, "url": None}
     package |= {"deviceProfileId": None}
+    rollout = {
+        **dict.fromkeys(("id", "title", "version", "deviceProfileName", "state", "reason"), TEXT),
+        **dict.fromkeys(("devices", "pending", "updating", "updated", "failed", "leftOut", "canary", "atMost"), 0),
+        **dict.fromkeys(("rateNumber", "rateSeconds", "stopPercent", "timeoutSeconds", "createdTime", "endedTime"), 0),
+        "attributes": {TEXT: TEXT},
+        "stopFailures": TEXT,
+        "thenProfile": False,
+        "lastSignTime": 0,
+    }
+    result = {"name": TEXT, "state": TEXT, "cause": TEXT, "step": TEXT}
     found = {"entityId": {"id": "1"}, "latest": {"ENTITY_FIELD": {"name": {"value": TEXT}}}}
     page = {"totalElements": 1, "hasNext": False}
     answers = {
@@ -130,6 +140,9 @@ def _answer_to(path: str) -> Any:
         "/api/otaPackage": package,
         "/api/otaPackage/1": package,
         "/api/hooks": [hook],
+        "/api/rollouts": {**rollout, "data": [rollout], **page},
+        **{f"/api/rollouts/{quote(TEXT, safe='')}/{each}": rollout for each in ("pause", "resume", "stop")},
+        f"/api/rollouts/{quote(TEXT, safe='')}/devices": {"data": [result], **page},
         "/api/hooks/dead": [{**entry, **hook, "hookId": TEXT, "event": TEXT, "tries": TEXT, "result": TEXT}],
         f"/api/hooks/{quote(TEXT, safe='')}/test": {"received": False, "result": TEXT},
     }

@@ -47,6 +47,7 @@ from bench.cli.commands import (
     profile,
     provision,
     read_erase,
+    rollout,
     rotate,
     rpc,
     serve,
@@ -72,6 +73,7 @@ SECTIONS = {
             "import",
             "provision",
             "rotate",
+            "rollout",
             "telemetry",
             "rpc",
             "customer",
@@ -188,6 +190,7 @@ broker.app.command(
 app.add_typer(broker.app, name="broker")
 app.add_typer(hook.app, name="hook")
 app.add_typer(package.app, name="package")
+app.add_typer(rollout.app, name="rollout")
 _command = typer.main.get_command(app)
 
 # The root of typer's exceptions for wrong use, and the one for a group without a command, whose message is the whole

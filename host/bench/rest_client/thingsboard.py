@@ -10,8 +10,7 @@ from bench.contract.templates import Template, Value
 from bench.errors import NotFound
 from bench.rest_client import connectivity
 from bench.rest_client.group_keys import GroupKeys
-from bench.rest_client.hooks import Hooks
-from bench.rest_client.packages import Packages
+from bench.rest_client.rollouts import Rollouts
 from bench.rest_client.session import Declined, Page, id_of, json_object, json_objects
 from bench.rest_client.templates import with_required
 
@@ -22,7 +21,7 @@ _GRACE_S = 10
 _SOME = 5
 
 
-class ThingsBoard(GroupKeys, Hooks, Packages):
+class ThingsBoard(GroupKeys, Rollouts):
     """A server as one user sees it. Logs in at the first request, and again when its token has expired.
 
     Args:

@@ -37,6 +37,14 @@ def ahead(text: str, option: str) -> int | None:
     return found
 
 
+def seconds(text: str, option: str) -> int:
+    """Return how long a text like `30m` is, in seconds. Raises UsageError."""
+    span = _SPAN.fullmatch(text.strip())
+    if span is None or not int(span[1]):
+        raise UsageError(f"{option} {printable(text)} is not a time: write 30m (s, m, h, d, w)")
+    return int(span[1]) * _SECONDS[span[2]]
+
+
 def _milliseconds(text: str, option: str, direction: int, form: str) -> int:
     if span := _SPAN.fullmatch(text.strip()):
         return int((time.time() + direction * int(span[1]) * _SECONDS[span[2]]) * 1000)

@@ -188,6 +188,28 @@ def counting(text: str, *, quiet: bool = False) -> Iterator[Callable[[int, int],
 
 
 @contextmanager
+def described(*, quiet: bool = False) -> Iterator[Callable[[int, int, str], None]]:
+    """Show a bar for work that others do; yields its callback `(done, of all, text)`.
+
+    Without a terminal each text that differs from the one before is a line.
+    """
+    if not tables.console.is_terminal:
+        last = [""]
+
+        def line(_done: int, _total: int, text: str) -> None:
+            if text != last[0] and not quiet:
+                tables.echo(text)
+            last[0] = text
+
+        yield line
+        return
+    columns = (BarColumn(bar_width=_WIDTH), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}"))
+    with Progress(*columns, console=tables.console, transient=True) as shown:
+        task = shown.add_task("", total=None)
+        yield lambda done, total, text: shown.update(task, completed=done, total=total, description=tables.shown(text))
+
+
+@contextmanager
 def download(name: str, *, as_json: bool) -> Iterator[Any]:
     """Show a bar for a download from its first bytes on; yields its callback `(bytes so far, total or None)`."""
     columns = (TextColumn("downloading {task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
