@@ -174,9 +174,8 @@ def errors(request):
 def login(tmp_path):
     """Options for a server, except for its URL."""
     (tmp_path / "file").write_text("name,type\na,b\n")
-    named = {"name": TEXT, "profile": f"{TEXT}x", "profileData": {}}
-    for kind in ("profile", "devices"):
-        (tmp_path / f"file.{kind}").write_text(json.dumps(named))
+    (tmp_path / "file.profile").write_text(json.dumps({"name": TEXT, "profileData": {}}))
+    (tmp_path / "file.devices").write_text(json.dumps({"name": TEXT, "profile": f"{TEXT}x"}))
     return "--user", "me@x", "--password-file", str(tmp_path / "file"), "--url"
 
 
