@@ -15,6 +15,7 @@ import serial
 
 from bench.errors import BenchError
 from bench.virtual import line_server
+from bench.virtual import wakes as line_server_wakes
 from bench.virtual.auto_reset import Start
 from bench.virtual.board import VirtualBoard
 from bench.virtual.environment import Conditions
@@ -219,7 +220,10 @@ def test_a_paced_line_takes_its_time(board, baud):
     assert took >= sent * 10 / baud
 
 
-def test_a_board_that_runs_prints_to_the_line_and_to_its_log(board):
+@pytest.mark.parametrize("wakes", [True, False], ids=["woken", "looked_at"])
+def test_a_board_that_runs_prints_to_the_line_and_to_its_log(board, wakes, monkeypatch):
+    if not wakes:
+        monkeypatch.setattr(line_server_wakes, "_watched", lambda _: None)
     with line_server.serve(board, raw=True) as served, connect(served) as connection:
         served.reset(Start.RUN)
         read_until(connection, b"hello")

@@ -22,7 +22,6 @@ from bench.virtual.uart import CONSOLE_BAUD, Uart
 from bench.virtual.uart_timing import LineFaults, Wire
 
 _UNDER_WAY = 1 << 16  # bytes that a client may be ahead of a paced line
-_POLL_S = 0.001
 _ALIVE_S = 1.0  # a caller that waits for the line's thread checks this often that it is alive
 
 
@@ -174,11 +173,12 @@ class LineServer:
 
     def _select(self) -> None:
         """Wait for the next bytes, client, call or arrival of bytes under way, and serve the network."""
-        arrivals = [at for at in (self._in.next_arrival(), self._out.next_arrival()) if at is not None]
-        timeout = max(min(arrivals) - time.monotonic(), 0) if arrivals else None
-        if self._uart.power:  # the board's output arrives in a file, for which no selector waits
-            timeout = _POLL_S if timeout is None else min(timeout, _POLL_S)
+        now = time.monotonic()
         with selectors.PollSelector() as selector:
+            due = [at - now for at in (self._in.next_arrival(), self._out.next_arrival()) if at is not None]
+            if (board_s := self._uart.register(selector)) is not None:
+                due.append(board_s)
+            timeout = max(min(due), 0) if due else None
             selector.register(self._woken, selectors.EVENT_READ)
             self._port.register(selector, reads=self._in.under_way < _UNDER_WAY)
             ready = [key.fileobj for key, _ in selector.select(timeout)]

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, BinaryIO, Self, TextIO
 
 from bench import boards, paths
@@ -21,6 +22,7 @@ from bench.virtual.rom_loader import chips
 from bench.virtual.stdin import Stdin
 
 _POLL_S = 0.002
+_TYPED_S = 0.001  # between two tries to deliver typed keys
 # Twice the 112 KB that an ESP32_GENERIC has for MicroPython, radio and TLS: pointers are twice as long here. Online
 # with TLS, our firmware then has as much left as on the chip (20 KB with a token, less with a certificate).
 _CHIP_HEAP_SIZE = "224k"
@@ -107,6 +109,20 @@ class PowerCycle(EventStream):
     def pid(self) -> int:
         """The id of the process that is the board's CPU."""
         return self._process.pid
+
+    @property
+    def outputs(self) -> tuple[Path, Path]:
+        """The files that the board writes to: its console, and the trace for the bench."""
+        return self._board.console, self._board.folder / "trace.jsonl"
+
+    @property
+    def due_s(self) -> float | None:
+        """Seconds after which it has to be followed, whether it writes or not: its watchdog, brown-outs, typed keys."""
+        if self._stdin.is_waiting:
+            return _TYPED_S
+        due = [sum(self._watchdog)] if self._watchdog else []
+        due += [self._fails_at] if self._fails_at else []
+        return max(min(due) - time.monotonic(), 0) if due and not self._forced else None
 
     def press(self, pin: int) -> None:
         """Connect a pin to ground, as a button does."""

@@ -34,6 +34,11 @@ class Stdin:
         self.standard_input.close()
         os.close(self._keys)
 
+    @property
+    def is_waiting(self) -> bool:
+        """True while typed keys wait for the board."""
+        return bool(self._typed)
+
     def clear(self) -> None:
         """Lose what is typed and not read yet."""
         self._typed.clear()

@@ -2,8 +2,9 @@
 
 import dataclasses
 import re
+import selectors
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import BinaryIO, Self
 
 from bench import boards
@@ -15,11 +16,13 @@ from bench.virtual.rom_loader import chips
 from bench.virtual.rom_loader.flash import NorFlash
 from bench.virtual.rom_loader.loader import Exit, RomLoader
 from bench.virtual.uart_timing import LineFaults
+from bench.virtual.wakes import Wakes
 
 CONSOLE_BAUD = 115200
 BOOT_S = 0.7
 """Seconds after a reset in which what is typed is lost: setting up the UART empties it (0.6 to 1.0 s were measured)."""
 _TOLERANCE = 0.03  # between the rates of the two sides
+_POLL_S = 0.001  # between two looks at a board that writes
 _LONE_NEWLINE = re.compile(rb"(?<!\r)\n")
 _GARBLED = bytes(byte ^ 0x55 for byte in range(256))
 
@@ -62,6 +65,7 @@ class Uart:
         self._loader: RomLoader | None = None
         self._rate_known = False  # the loader adopts the rate of the first bytes it receives
         self._console: BinaryIO | None = None
+        self._wakes: Wakes | None = None
         self._return = b""  # a CR, if it was the last byte of the board
         self._on = ExitStack()  # the resources of a running board
         with ExitStack() as held:
@@ -103,11 +107,12 @@ class Uart:
             if conditions.boot_s is None:
                 conditions = dataclasses.replace(conditions, boot_s=BOOT_S)
             self.power = self._on.enter_context(self._board.power_on(conditions, lock=self._lock))
+            self._wakes = self._on.enter_context(closing(Wakes(*self.power.outputs, poll_s=_POLL_S)))
 
     def off(self) -> None:
         """Cut the power. No-op if it is off."""
         self._on.close()
-        self.power = self._loader = self._console = None
+        self.power = self._loader = self._console = self._wakes = None
 
     def receive(self, data: bytes) -> None:
         """Pass bytes from the line to the chip; in reset they are lost.
@@ -125,11 +130,19 @@ class Uart:
 
     def step(self) -> None:
         """Run the board, and send the bytes that it wrote to its console."""
-        if self.power and self._console:
+        if self.power and self._console and self._wakes:
+            self._wakes.clear()
             for _ in self.power.follow(0):
                 pass
             if written := self._console.read():
                 self._send(self._as_received(self._with_returns(written), CONSOLE_BAUD), CONSOLE_BAUD)
+
+    def register(self, selector: selectors.BaseSelector) -> float | None:
+        """Register what the next step waits for, and return the seconds after which it comes in any case, or None."""
+        if not self.power or not self._wakes or self.power.is_lost:
+            return None
+        due = self._wakes.register(selector, self.power.pid), self.power.due_s
+        return min((each for each in due if each is not None), default=None)
 
     def _with_returns(self, data: bytes) -> bytes:
         """Return bytes as the chip sends them: a line ends with CR LF. The unix port's print ends it with LF."""
