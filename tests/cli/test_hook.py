@@ -82,3 +82,19 @@ def test_wrong_use_is_refused(url):
     refused(1, "not a URL", "hook", "add", "hooks.example", "--on", "all", *url)
     assert printed("hook", "list", *url) == []
     assert printed("hook", "dead", *url) == []
+
+
+def test_profile_gets_a_hook_of_its_own(url, receiver, tmp_path):
+    assert printed("profile", "hook", "default", *url) == {"name": "default", "url": None}
+    made = printed("profile", "hook", "default", receiver.url, "--timeout", "1", "--default", "allow", *url)
+    own = {"name": "default", "url": receiver.url, "timeout": 1, "default": "allow"}
+    assert made.pop("secret").startswith("whsec_")
+    assert made == own == printed("profile", "hook", "default", *url)
+    file = tmp_path / "hook.secret"
+    changed = bench("profile", "hook", "default", receiver.url, "--secret-file", str(file), *url)
+    assert (changed.returncode, stat.S_IMODE(file.stat().st_mode)) == (0, 0o600)
+    assert file.read_text().strip() not in changed.stdout
+    refused(2, "exclude each other", "profile", "hook", "default", receiver.url, "--remove", *url)
+    refused(2, "needs a URL", "profile", "hook", "default", "--secret-file", str(tmp_path / "x"), *url)
+    refused(1, "not a URL", "profile", "hook", "default", "ftp://x/", *url)
+    assert printed("profile", "hook", "default", "--remove", *url) == {"name": "default", "url": None}

@@ -26,6 +26,7 @@ SERVER = {
     "profile history": (TEXT,),
     "profile group-key": (TEXT,),
     "profile again": (TEXT, "keep"),
+    "profile hook": (TEXT, "https://x.example/"),
     "profile device-key": (TEXT, TEXT),
     "profile export": (TEXT, "{folder}/out", "--force"),
     "profile import": ("{file}.profile", "--replace"),

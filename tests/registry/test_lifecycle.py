@@ -27,6 +27,7 @@ from bench.registry.model import CLIENT_SCOPE, Tombstone
 from bench.registry.profiles import Strategy
 from bench.registry.provision_type import ProvisionType
 from bench.registry.provisioning import ProvisionRequest, Status
+from bench.registry.sub_devices import Wanted
 from tests.support.servers import on_both_databases
 
 pytestmark = on_both_databases
@@ -137,7 +138,7 @@ def test_state_of_a_device_that_provisions_is_provisioned(run):
         chain = Chain(certificates=("LEAF", "QUJD"), common_name="by-chain")
         assert (await registry.provision_chain(chain)).status is Status.SUCCESS
         gateway_id = await gateway_of_profile(registry, "chain")
-        await registry.write(sub_devices.connect, gateway_id, {"behind": "chain"}, UNKNOWN_ORIGIN)
+        await registry.write(sub_devices.connect, gateway_id, {"behind": Wanted(profile="chain")}, UNKNOWN_ORIGIN)
         for name in ("d", "pre", "by-chain", "behind"):
             assert await state(registry, name) is PROVISIONED, name
 
@@ -256,7 +257,7 @@ def test_deactivated_device_is_not_renewed_rotated_or_let_through_a_gateway(run)
         await registry.provision_chain(Chain(certificates=("LEAF", "QUJD"), common_name="d"))
         login = await registry.certificate_login("LEAF")
         gateway_id = await gateway_of(registry)
-        await registry.write(sub_devices.connect, gateway_id, {"behind": "mine"}, UNKNOWN_ORIGIN)
+        await registry.write(sub_devices.connect, gateway_id, {"behind": Wanted(profile="mine")}, UNKNOWN_ORIGIN)
         for name in ("d", "behind"):
             await change(registry, lifecycle.deactivate, name)
         renewed = await registry.provision_chain(Chain(certificates=("NEW", "QUJD"), common_name="d"))
@@ -264,7 +265,9 @@ def test_deactivated_device_is_not_renewed_rotated_or_let_through_a_gateway(run)
         with pytest.raises(NotFound):
             await registry.write(rotation.rotate, login, CredentialsRequest(token="new"), UNKNOWN_ORIGIN)
         assert await registry.read(sub_devices.find, gateway_id, ["behind"]) == {}
-        found = await registry.write(sub_devices.connect, gateway_id, {"behind": "mine"}, UNKNOWN_ORIGIN)
+        found = await registry.write(
+            sub_devices.connect, gateway_id, {"behind": Wanted(profile="mine")}, UNKNOWN_ORIGIN
+        )
         assert isinstance(found["behind"], Refused)
         assert (await registry.device("d")).credentials == x509("LEAF")
         await change(registry, lifecycle.activate, "behind")
@@ -324,7 +327,7 @@ def test_decommissioned_name_and_credentials_are_refused_for_ever(run, form, del
         assert await provision(registry, creates) is Status.FAILURE
         by_chain = Chain(certificates=("ANOTHER", "QUJD"), common_name="d")
         assert (await registry.provision_chain(by_chain)).status is Status.FAILURE
-        found = await registry.write(sub_devices.connect, gateway_id, {"d": "mine"}, UNKNOWN_ORIGIN)
+        found = await registry.write(sub_devices.connect, gateway_id, {"d": Wanted(profile="mine")}, UNKNOWN_ORIGIN)
         assert isinstance(found["d"], Refused)
         for each in same:
             with pytest.raises(Refused):

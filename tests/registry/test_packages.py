@@ -12,6 +12,7 @@ from bench.registry.model import Device, Profile
 from bench.registry.packages import Kind
 from bench.registry.profiles import Strategy
 from bench.registry.provision_type import ProvisionType
+from bench.registry.sub_devices import Wanted
 from tests.support.servers import on_both_databases
 
 
@@ -83,7 +84,9 @@ def test_device_behind_a_gateway_is_notified_when_it_is_made(run):
 
         def connect(session):
             gateway = devices.by_name(session, "other")
-            sub_devices.connect(session, gateway.id, {"new": "press"}, Origin("192.0.2.1", "mqtt", "r1"))
+            sub_devices.connect(
+                session, gateway.id, {"new": Wanted(profile="press")}, Origin("192.0.2.1", "mqtt", "r1")
+            )
             return devices.by_name(session, "new").firmware_notified
 
         assert await registry.write(connect) == package_id

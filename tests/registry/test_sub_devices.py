@@ -9,7 +9,7 @@ from bench.registry.audit import Origin
 from bench.registry.logins import KnownDevice
 from bench.registry.model import Audit, Device, Profile
 from bench.registry.provision_type import ProvisionType
-from bench.registry.sub_devices import LAST_GATEWAY, TooMany
+from bench.registry.sub_devices import LAST_GATEWAY, TooMany, Wanted
 from tests.support.servers import on_both_databases
 
 pytestmark = on_both_databases
@@ -34,7 +34,7 @@ async def prepared(registry):
 
 
 async def connect(registry, gateway_id, *wanted, profile="default"):
-    return await registry.write(sub_devices.connect, gateway_id, dict.fromkeys(wanted, profile), ORIGIN)
+    return await registry.write(sub_devices.connect, gateway_id, dict.fromkeys(wanted, Wanted(profile=profile)), ORIGIN)
 
 
 async def device(registry, name):

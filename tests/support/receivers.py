@@ -14,10 +14,12 @@ from tests.support.servers import PATIENCE_S
 class Receiver:
     """A web server: `with Receiver() as receiver:`. Answers 204, unless `answers` has other statuses for its next ones.
 
+    With a context it speaks TLS.
+
     An answer may be bytes, too, which are sent as they are; a function of the request returns one of both, or None.
     """
 
-    def __init__(self):
+    def __init__(self, tls=None):
         self.requests = queue.Queue()
         self.answers = queue.Queue()
         receiver = self
@@ -58,8 +60,12 @@ class Receiver:
         self.usual = 204
         self._server = Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if tls is not None:  # in the thread of each connection, when it reads
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self.port = self._server.server_port
-        self.url = f"http://127.0.0.1:{self.port}/firstboot?token=a-secret-of-the-receiver"
+        self.url = (
+            f"{'http' if tls is None else 'https'}://127.0.0.1:{self.port}/firstboot?token=a-secret-of-the-receiver"
+        )
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 
     def __enter__(self):

@@ -45,6 +45,7 @@ from bench.cli.commands import (
     operator,
     package,
     profile,
+    profile_hook,
     provision,
     read_erase,
     rollout,
@@ -163,6 +164,7 @@ device.app.command("fields", epilog="Example: bench device fields press-4 --set 
 )
 profile.app.command("group-key", epilog="Example: bench profile group-key tray7")(group_key.group_key)
 profile.app.command("again", epilog="Example: bench profile again tray7 keep")(group_key.again)
+profile.app.command("hook", epilog="Example: bench profile hook tray7 https://stock.example/may-it")(profile_hook.hook)
 profile.app.command("device-key", epilog="Example: bench profile device-key tray7 press-4")(group_key.device_key)
 device.app.command("serial", epilog="Example: bench device serial press-4 SN-0042")(device_life.serial)
 device.app.command("deactivate", epilog="Example: bench device deactivate press-4")(device_life.deactivate)

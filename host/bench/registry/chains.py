@@ -21,15 +21,17 @@ from bench.registry import (
     names,
     packages,
     patterns,
+    profile_hooks,
     provisioning,
     tombstones,
 )
 from bench.registry.announcements import Kind
 from bench.registry.audit import Origin, Subject
 from bench.registry.credentials import sha3
-from bench.registry.encryption import SecretBox
+from bench.registry.encryption import SecretBox, WrongKey
 from bench.registry.event_kinds import HookEvent
 from bench.registry.model import Credentials, Device, Profile
+from bench.registry.profile_hooks import ProfileHook
 from bench.registry.provision_type import ProvisionType
 from bench.registry.provisioning import Status
 from bench.registry.statements import Lookup
@@ -51,7 +53,9 @@ class Chain:
     flaw: str = ""
     """The reason why what else was shown is left out."""
     needs_approval: bool = False
-    """True if a hook is to decide, too."""
+    """True if the server's hook is to decide, too."""
+    is_approved: bool = False
+    """True once a hook has approved it."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,9 @@ class ChainOutcome:
     replaced: uuid.UUID | None = None
     """The device whose credentials were replaced, so that sessions with the old ones can be ended."""
     profile_name: str = ""
-    """Of what is pending."""
+    """This and the next: of what is pending."""
+    hook: ProfileHook | None = None
+    """The hook that is to decide; None: the server's."""
 
 
 _UNKNOWN = ChainOutcome(None)
@@ -125,8 +131,8 @@ def _provision(secret_box: SecretBox, connection: Connection, profile: Any, chai
         return _renew(secret_box, connection, device, profile, chain)
     if device is not None or not profile.allow_create or not names.is_valid(name):
         return ChainOutcome(Status.FAILURE, name)
-    if chain.needs_approval:
-        return ChainOutcome(Status.PENDING, name, profile_name=profile.name)
+    if profile_hooks.is_due(chain, profile):
+        return _pending(secret_box, profile, name)
     new, row = provisioning.new_device_rows(secret_box, name=name, profile_id=profile.id, own=leaf)
     provisioning.store(connection, [new], [row], [provisioning.provisioned_row(new["id"])])
     if packages.has_any(profile):
@@ -145,12 +151,21 @@ def _renew(secret_box: SecretBox, connection: Connection, device: Any, profile: 
         return _UNKNOWN  # another process was faster with this very leaf, and may have let it in
     if not chain.is_current:  # it could not log in, and nobody else could any more
         return ChainOutcome(Status.FAILURE, device.name)
-    if chain.needs_approval:
-        return ChainOutcome(Status.PENDING, device.name, profile_name=profile.name)
+    if profile_hooks.is_due(chain, profile):
+        return _pending(secret_box, profile, device.name)
     connection.execute(update(Credentials).where(Credentials.device_id == device.id).values(row))
     announcements.announce(connection, Kind.CREDENTIALS, device.id)
     hook_events.note(connection, HookEvent.ROTATED, [device.id])
     return ChainOutcome(Status.SUCCESS, device.name, device.id)
+
+
+def _pending(secret_box: SecretBox, profile: Any, name: str) -> ChainOutcome:
+    """Leave a device to a hook; refuse it if somebody else wrote what the profile has for one."""
+    try:
+        hook = profile_hooks.decrypted(secret_box, profile)
+    except WrongKey:
+        return ChainOutcome(Status.FAILURE, name)
+    return ChainOutcome(Status.PENDING, name, profile_name=profile.name, hook=hook)
 
 
 def _subject(connection: Connection, name: str) -> Subject:

@@ -11,13 +11,20 @@ from pathlib import Path
 
 from bench import paths
 from bench.errors import BenchError
-from bench.registry.files import DATABASE_FILE, KEY_FILE, OPERATOR_FILE, PACKAGES_FOLDER, TLS_FOLDER
+from bench.registry.files import (
+    DATABASE_FILE,
+    KEY_FILE,
+    OPERATOR_FILE,
+    PACKAGES_FOLDER,
+    PRE_PROVISION_FILE,
+    TLS_FOLDER,
+)
 
 _OTHERS = 0o077
 _OTHERS_WRITE = 0o022
 _ROOT = 0
 # What the names of a server's files begin with: server.json and server.lock, too.
-_OURS = (KEY_FILE, DATABASE_FILE, OPERATOR_FILE, TLS_FOLDER, PACKAGES_FOLDER, "server.")
+_OURS = (KEY_FILE, DATABASE_FILE, OPERATOR_FILE, TLS_FOLDER, PACKAGES_FOLDER, PRE_PROVISION_FILE, "server.")
 
 
 def secure(folder: Path) -> list[str]:

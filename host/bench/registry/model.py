@@ -82,6 +82,8 @@ class Profile(Versioned, Detailed, Base):
     firmware_id: Mapped[uuid.UUID | None]
     """This and the next: the packages of its devices, but for those that have their own."""
     software_id: Mapped[uuid.UUID | None]
+    sealed_hook: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """The hook that may refuse its devices (see `profile_hooks`); None: the server's, if that has one."""
     is_default: Mapped[bool] = mapped_column(default=False)
     template: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
     """What its devices inherit (see `templates`)."""

@@ -24,6 +24,7 @@ from bench.registry import (
     lifecycle,
     names,
     packages,
+    profile_hooks,
     tombstones,
 )
 from bench.registry.audit import Origin, Subject
@@ -35,6 +36,7 @@ from bench.registry.encryption import SecretBox, WrongKey
 from bench.registry.event_kinds import HookEvent
 from bench.registry.ids import new_id
 from bench.registry.model import SERVER_SCOPE, Attribute, Credentials, Device, Profile
+from bench.registry.profile_hooks import ProfileHook
 from bench.registry.provision_type import Again, ProvisionType
 from bench.registry.statements import Insertion, Lookup
 
@@ -54,6 +56,7 @@ _PROFILES = Lookup(
         Profile.software_id,
         Profile.sealed_group_key,
         Profile.again,
+        Profile.sealed_hook,
     ),
     Profile.provision_key,
 )
@@ -102,7 +105,9 @@ class ProvisionRequest(CredentialsRequest):
     nonce: str = ""
     proof: str = field(default="", repr=False)
     needs_approval: bool = False
-    """True if a hook is to decide, too. This and the next are never the device's own."""
+    """True if the server's hook is to decide, too. This and the next two are never the device's own."""
+    is_approved: bool = False
+    """True once a hook has approved it."""
     approved_name: str = ""
     """The name that a hook approved, if the device chose none."""
 
@@ -136,7 +141,9 @@ class ProvisionOutcome:
     ended: uuid.UUID | None = None
     """The device whose sessions have to end: it has other credentials, or is deleted."""
     profile_name: str = ""
-    """Of what is pending."""
+    """This and the next: of what is pending."""
+    hook: ProfileHook | None = None
+    """The hook that is to decide; None: the server's."""
 
     @property
     def result(self) -> str:
@@ -306,8 +313,8 @@ class _Batch:
             return replace(FAILURE, why=NOT_PROVEN)
         if device.proven_ms is not None and self._nonces.made_ms(request.nonce) <= device.proven_ms:
             return replace(FAILURE, why=REPLAYED)
-        if request.needs_approval:
-            return ProvisionOutcome(status=Status.PENDING, device_name=device.name, profile_name=profile.name)
+        if profile_hooks.is_due(request, profile):
+            return self._pending(profile, device.name)
         return replace(FAILURE, again=device.id)
 
     def _is_again(self, profile: Any, device: Any) -> bool:
@@ -336,8 +343,8 @@ class _Batch:
             own = credentials.from_row(self._secret_box, self.credentials[device.id])
         except WrongKey:
             return FAILURE
-        if request.needs_approval:
-            return ProvisionOutcome(status=Status.PENDING, device_name=device.name, profile_name=profile.name)
+        if profile_hooks.is_due(request, profile):
+            return self._pending(profile, device.name)
         if state is None:
             self._mark(device.id)
         self.proven.append(device.id)
@@ -350,8 +357,8 @@ class _Batch:
             return FAILURE
         if not self.buried.isdisjoint(prepared.tombstones):
             return FAILURE
-        if prepared.request.needs_approval:
-            return ProvisionOutcome(status=Status.PENDING, device_name=name, profile_name=profile.name)
+        if profile_hooks.is_due(prepared.request, profile):
+            return self._pending(profile, name)
         own = prepared.own or credentials.access_token(names.random_text())
         gateway = prepared.request.gateway and bool(prepared.request.secret)  # a proof does not cover it
         device, row = new_device_rows(self._secret_box, name=name, profile_id=profile.id, own=own, gateway=gateway)
@@ -365,6 +372,14 @@ class _Batch:
         self.taken.add(row["lookup"])
         self._mark(device["id"])
         return ProvisionOutcome(status=Status.SUCCESS, credentials=own, device_name=name)
+
+    def _pending(self, profile: Any, name: str) -> ProvisionOutcome:
+        """Leave a device to a hook; refuse it if somebody else wrote what the profile has for one."""
+        try:
+            hook = profile_hooks.decrypted(self._secret_box, profile)
+        except WrongKey:
+            return FAILURE
+        return ProvisionOutcome(status=Status.PENDING, device_name=name, profile_name=profile.name, hook=hook)
 
     def subject(self, prepared: PreparedRequest, outcome: ProvisionOutcome) -> Subject:
         """Return the device that a decided request was about: none if it had no right to know of one."""

@@ -7,6 +7,7 @@ can neither write for a device that logs in by itself, nor be called in its plac
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, insert, select
@@ -21,20 +22,42 @@ from bench.registry import (
     lifecycle,
     names,
     packages,
+    profile_hooks,
     profiles,
     provisioning,
     tombstones,
 )
 from bench.registry.audit import Origin, Subject
+from bench.registry.encryption import WrongKey
 from bench.registry.event_kinds import HookEvent
 from bench.registry.logins import KnownDevice
-from bench.registry.model import Credentials, Device
+from bench.registry.model import Credentials, Device, Profile
+from bench.registry.profile_hooks import ProfileHook
 
 _NewDevice = tuple[dict[str, Any], dict[str, Any]]
 
 LAST_GATEWAY = "lastConnectedGateway"
 MADE = 10_000
 """Devices that one gateway makes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A device that a gateway means."""
+
+    profile: str
+    """The name of its profile, if it is made."""
+    needs_approval: bool = False
+    """True if the server has a hook that is to decide first."""
+    is_approved: bool = False
+    """True once a hook has approved it."""
+
+
+@dataclass(frozen=True)
+class Undecided:
+    """A device that is not made before a hook has decided: its profile's own, or for None the server's."""
+
+    hook: ProfileHook | None
 
 
 class TooMany(Refused):
@@ -54,8 +77,8 @@ def find(session: Session, gateway_id: uuid.UUID, wanted: Iterable[str]) -> dict
 
 
 def connect(
-    session: Session, gateway_id: uuid.UUID, wanted: Mapping[str, str], origin: Origin
-) -> dict[str, KnownDevice | Refused]:
+    session: Session, gateway_id: uuid.UUID, wanted: Mapping[str, Wanted], origin: Origin
+) -> dict[str, KnownDevice | Refused | Undecided]:
     """Return the devices of these names, made if there are none; or why the gateway must not have them.
 
     A new device belongs to the gateway's customer.
@@ -63,7 +86,7 @@ def connect(
     Args:
         session: In a transaction that may write.
         gateway_id: The gateway.
-        wanted: The names, and the profiles that new devices get, which are made likewise, as ThingsBoard 4.3 does.
+        wanted: The devices by their names. Profiles of new ones are made likewise, as ThingsBoard 4.3 does.
         origin: For the audit trail, which has a row for each new device.
 
     Raises:
@@ -73,13 +96,17 @@ def connect(
     known = {device.name: device for device in _named(session, wanted)}
     left = None if len(known) == len(wanted) else MADE - _count(session, gateway)
     new: list[_NewDevice] = []
-    found: dict[str, KnownDevice | Refused] = {}
-    for name, profile in wanted.items():
+    found: dict[str, KnownDevice | Refused | Undecided] = {}
+    for name, each in wanted.items():
         try:
             if (device := known.get(name)) is None:
                 if left == len(new):
                     raise TooMany(f"a gateway makes at most {MADE} devices")
-                new.append(made := _make(session, gateway, name, profile))
+                _check_new(session, name, each.profile)
+                if (undecided := _undecided(session, each)) is not None:
+                    found[name] = undecided
+                    continue
+                new.append(made := _make(session, gateway, name, each.profile))
                 found[name] = KnownDevice(made[0]["id"], name)
             else:
                 _check(gateway, device)
@@ -102,13 +129,29 @@ def _count(session: Session, gateway: Device) -> int:
     return session.scalar(select(func.count()).select_from(Device).where(Device.gateway_id == gateway.id)) or 0
 
 
-def _make(session: Session, gateway: Device, name: str, profile: str) -> _NewDevice:
-    """Return a new device's row, and that of its credentials: a random token, as ThingsBoard makes."""
+def _check_new(session: Session, name: str, profile: str) -> None:
+    """Raise Refused for a device that nobody may have."""
     if not names.is_valid(name) or not name.strip():  # before its profile is made
         raise Refused("no device may have this name")
     names.check(type=profile)
     if tombstones.found(session.connection(), tombstones.digests(session.info["secret_box"], name)):
         raise Refused("the device of this name was decommissioned")
+
+
+def _undecided(session: Session, wanted: Wanted) -> Undecided | None:
+    """Return who is to decide about a new device first, None if nobody is."""
+    if wanted.is_approved:
+        return None
+    profile = session.scalar(select(Profile).where(Profile.name == wanted.profile))
+    try:
+        hook = profile_hooks.decrypted(session.info["secret_box"], profile) if profile else None
+    except WrongKey:
+        raise Refused("its profile's hook was written by somebody else") from None
+    return Undecided(hook) if hook is not None or wanted.needs_approval else None
+
+
+def _make(session: Session, gateway: Device, name: str, profile: str) -> _NewDevice:
+    """Return a new device's row, and that of its credentials: a random token, as ThingsBoard makes."""
     profile_id = profiles.find_or_create(session, profile).id
     own = credentials.access_token(names.random_text())
     device, secret = provisioning.new_device_rows(session.info["secret_box"], name=name, profile_id=profile_id, own=own)

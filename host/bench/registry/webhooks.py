@@ -91,18 +91,37 @@ def add(session: Session, url: str, events: Collection[HookEvent]) -> tuple[Webh
     Raises:
         Refused: Not a URL of a web server, no event, or there are too many webhooks.
     """
-    check_url(url)
+    target = new_target(url)
     if not events:
         raise Refused("a webhook needs an event")
     if (session.scalar(select(func.count()).select_from(Webhook)) or 0) >= MOST:
         raise Refused(f"there are {MOST} webhooks: remove one with bench hook remove")
-    target = Target(url, _PREFIX + base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode())
     made = Webhook(id=uuid.uuid4(), events=sorted(events), is_enabled=True)
     text = json.dumps({"url": target.url, "secret": target.secret})
     made.sealed = session.info["secret_box"].encrypt(text, _TABLE, made.id)
     session.add(made)
     _announce(session)
     return made, target
+
+
+def new_target(url: str) -> Target:
+    """Return a URL with a new key. Raises Refused for what is not the URL of a web server."""
+    check_url(url)
+    return Target(url, new_secret())
+
+
+def new_secret() -> str:
+    """Return a new key of signatures, as Standard Webhooks writes it."""
+    return _PREFIX + base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
+
+
+def is_secret(text: str) -> bool:
+    """Return whether a text is a key of signatures: of 24 to 64 bytes, as Standard Webhooks has it."""
+    try:
+        key = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
+    except ValueError:
+        return False
+    return text.startswith(_PREFIX) and len(key) in range(24, 65)
 
 
 def check_url(url: str) -> None:

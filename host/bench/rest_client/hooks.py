@@ -10,6 +10,7 @@ from bench.rest_client.session import Declined, json_object, json_objects
 
 _PATH = "/api/hooks"
 SHOWN_ID = 8
+_ELSEWHERE = "this server asks no hooks: only bench serve does"
 
 
 class Hooks(Lifecycle):
@@ -67,6 +68,34 @@ class Hooks(Lifecycle):
         if not isinstance(found, int):
             raise BenchError("the server did not say how many events are sent again")
         return found
+
+    # Profiles' own, by their profiles' ids.
+
+    async def profile_hook(self, profile_id: str) -> dict[str, Any]:
+        """Return `url`, `timeout` and `default` of a profile's hook; the URL is None if it has none."""
+        return await self._request_hook("GET", _of_profile(profile_id))
+
+    async def set_profile_hook(self, profile_id: str, url: str, timeout_s: float, default: str) -> dict[str, Any]:
+        """Give a profile a hook; return it, this once with its `secret`."""
+        body = {"url": url, "timeout": timeout_s, "default": default}
+        return await self._request_hook("POST", _of_profile(profile_id), body)
+
+    async def remove_profile_hook(self, profile_id: str) -> None:
+        """Remove the hook of a profile."""
+        try:
+            await self.request("DELETE", _of_profile(profile_id))
+        except NotFound:
+            raise NotFound(_ELSEWHERE) from None
+
+    async def _request_hook(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        try:
+            return json_object(await self.request(method, path, json=body))
+        except NotFound:
+            raise NotFound(_ELSEWHERE) from None
+
+
+def _of_profile(profile_id: str) -> str:
+    return f"{_PATH}/deviceProfile/{quote(profile_id, safe='')}"
 
 
 def _path(hook: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ from typing import IO, Any
 from bench import paths
 from bench.errors import BenchError
 from bench.registry import snapshot
-from bench.registry.files import DATABASE_FILE, KEY_FILE, PACKAGES_FOLDER
+from bench.registry.files import DATABASE_FILE, KEY_FILE, PACKAGES_FOLDER, PRE_PROVISION_FILE
 from bench.registry.registry import Registry
 from bench.registry.snapshot import Progress
 from bench.server import accounts
@@ -32,6 +32,7 @@ from bench.server.tls import authority
 KEY_FILES = (
     KEY_FILE,
     accounts.FILE,
+    PRE_PROVISION_FILE,
     *(
         f"{authority.FOLDER}/{name}"
         for name in (authority.CA_CERTIFICATE, authority.CA_KEY, authority.CERTIFICATE, authority.KEY)

@@ -25,6 +25,7 @@ from bench.registry.credentials import InvalidCredentials, MqttLogin
 from bench.registry.device_room import Full
 from bench.registry.logins import DeviceLogin, KnownDevice
 from bench.registry.model import CLIENT_SCOPE, SHARED_SCOPE
+from bench.registry.profile_hooks import ProfileHook
 from bench.registry.provision_type import Again
 from bench.registry.provisioning import ProvisionOutcome, ProvisionRequest, Status
 from bench.registry.random_bytes import RandomBytes
@@ -165,7 +166,7 @@ class DeviceApi:
                 self.limits.failed(source.address, request.device_name, request.key, proven=proven)
                 self.limits.failed_at(source.address, number=cost, proven=proven)
         if outcome.status is Status.PENDING:
-            approved = replace(request, approved_name=outcome.device_name)
+            approved = replace(request, is_approved=True, approved_name=outcome.device_name)
             decide = partial(self.registry.provision, approved, source)
             refused_by_hook = ProvisionOutcome(status=Status.FAILURE, device_name=outcome.device_name)
             outcome = await self._approved(outcome, source, decide, refused_by_hook)
@@ -182,23 +183,35 @@ class DeviceApi:
         return outcome
 
     def _unapproved(self, request: R) -> R:
-        """Return a request that is decided only so far as it goes without the hook's approval, if there is a hook."""
-        return request if self.approval is None else replace(request, needs_approval=True)
+        """Return a request that is decided only so far as it goes without an approval, if the server has a hook."""
+        is_for_all = self.approval is not None and self.approval.is_for_all
+        return replace(request, needs_approval=True) if is_for_all else request
 
     async def _approved(
         self, pending: ProvisionOutcome | ChainOutcome, source: Origin, decide: Callable[[], Awaitable[T]], refused: T
     ) -> T:
         """Decide what the hook approves. What it refuses is recorded here, as nothing was before."""
+        refusal = await self.refusal(pending.profile_name, pending.device_name, pending.hook, source)
+        return refused if refusal else await decide()
+
+    async def refusal(
+        self, profile_name: str, device_name: str, hook: ProfileHook | None, source: Origin, **more: str
+    ) -> str:
+        """Return why a hook refuses a device, which is recorded here; empty if it does not.
+
+        Args:
+            profile_name: The name of its profile.
+            device_name: Its own.
+            hook: The profile's own hook; None: the server's.
+            source: The origin of the request.
+            more: What else the hook is told.
+        """
         assert self.approval is not None
-        where = {"transport": source.transport, "address": source.address}
-        question = {"profile": pending.profile_name, "deviceName": pending.device_name, **where}
-        refusal = await self.approval.refusal(question)
-        if not refusal:
-            return await decide()
-        if source.keeps_refusal:
-            row = audit.entry(source, what=_PROVISION, entity=pending.device_name, result=refusal)
-            await self.registry.record(row)
-        return refused
+        where = {"transport": source.transport, "address": source.address, **more}
+        refusal = await self.approval.refusal({"profile": profile_name, "deviceName": device_name, **where}, hook)
+        if refusal and source.keeps_refusal:
+            await self.registry.record(audit.entry(source, what=_PROVISION, entity=device_name, result=refusal))
+        return refusal
 
     async def provision_chain(self, chain: Chain, source: Origin) -> None:
         """Make or renew the device that a TLS client's certificates are for, if a profile has them."""
@@ -207,7 +220,7 @@ class DeviceApi:
             self.log("chain_invalid", source, why=chain.flaw)
         outcome = await self.registry.provision_chain(self._unapproved(chain), source)
         if outcome.status is Status.PENDING:
-            decide = partial(self.registry.provision_chain, chain, source)
+            decide = partial(self.registry.provision_chain, replace(chain, is_approved=True), source)
             outcome = await self._approved(outcome, source, decide, ChainOutcome(Status.FAILURE, outcome.device_name))
         await self.refusals.settle(source, refused=outcome.status not in (None, Status.SUCCESS))
         if outcome.status is None:

@@ -18,6 +18,12 @@ class Unanswered(Exception):
     """There was no answer. The text is the kind of error alone: another might have the URL, which may hold secrets."""
 
 
+async def new_client(most: int) -> httpx.AsyncClient:
+    """Return a client that checks certificates, and has so many connections at once."""
+    context = await asyncio.to_thread(httpx.create_ssl_context)  # it reads all authorities
+    return httpx.AsyncClient(verify=context, limits=httpx.Limits(max_connections=most))
+
+
 async def send(client: httpx.AsyncClient, request: httpx.Request, *, timeout_s: float, most: int = 0) -> Answer:
     """Send a request, and return the answer.
 

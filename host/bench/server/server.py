@@ -115,7 +115,7 @@ class Server:
             late = lateness.PRODUCTION if options.like_production else lateness.NONE
             self.api = DeviceApi(self.registry, journal, limits, self.metrics, late)
             await self.api.calls.load()
-            self.api.approval = Approval(options.pre_provision, journal) if options.pre_provision else None
+            self.api.approval = Approval(options.pre_provision, options.data, journal)
             self.connections = Connections(
                 Bounds.of(options.connections, file_limits.free()), journal, is_exempt=self._is_exempt
             )

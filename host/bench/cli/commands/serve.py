@@ -3,7 +3,6 @@
 import asyncio
 import sys
 from collections.abc import Callable
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +16,7 @@ from bench.cli.render.tables import DEFAULT_DATA, Data
 from bench.contract import broker_topics
 from bench.contract.releases import NEWEST, release
 from bench.registry import data_folder
+from bench.registry.profile_hooks import Default
 from bench.registry.retention import Retention
 from bench.server.connections import CONNECTIONS
 from bench.server.journal_output import LOG_KEEP, LOG_SIZE, FileTarget
@@ -24,13 +24,6 @@ from bench.server.limits import Rules
 
 _RULES = Rules()
 _RETENTION = Retention()
-
-
-class Default(StrEnum):
-    """The decision about a device without the hook's."""
-
-    REFUSE = "refuse"
-    ALLOW = "allow"
 
 
 def _port(name: str, usual: int) -> Any:

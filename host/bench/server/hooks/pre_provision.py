@@ -1,38 +1,50 @@
-"""The pre-provisioning hook: may refuse a device that has the right key and secret, as AWS Fleet Provisioning's may.
+"""Pre-provisioning hooks: may refuse a device that has the right key and secret, as AWS Fleet Provisioning's may.
 
-It is a URL or a Python function. It is told which device wants to be provisioned, and never a secret; and only once
-everything else is decided in the device's favour, so that no stranger can have it called.
+The server's is a URL or a Python function, that of a profile a URL. They are told which device wants to be provisioned,
+and never a secret; and only once everything else is decided in the device's favour, so that no stranger can have one
+called.
 """
 
 import asyncio
 import json
+import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
 
 import httpx
 
+from bench import paths
 from bench.errors import UsageError
-from bench.registry import webhooks
+from bench.registry import profile_hooks, webhooks
+from bench.registry.files import PRE_PROVISION_FILE
+from bench.registry.profile_hooks import ProfileHook
 from bench.registry.threads import Threads
+from bench.registry.webhooks import Target
 from bench.server import outgoing
+from bench.server.hooks import signature
 from bench.server.journal import Journal
 from bench.server.outgoing import Unanswered
 
 GROUP = "firstboot.pre_provision"
-TIMEOUT_S = 2.0
+TIMEOUT_S = profile_hooks.TIMEOUT_S
 """Seconds until the hook has to have decided."""
 AT_ONCE = 64
-"""Requests to a URL at once: the others wait, which counts as their time."""
+"""Requests to the server's URL at once: the others wait, which counts as their time."""
+PROFILE_AT_ONCE = 16
+"""Requests to a profile's URL at once, likewise."""
 THREADS = 8
 """Calls of a function at once."""
 ANSWER_LIMIT = 4096
 """Bytes of an answer."""
 REFUSED = "refused by the pre-provisioning hook"
+
+_CONNECTIONS = AT_ONCE + profile_hooks.MOST * PROFILE_AT_ONCE
 
 Question = Mapping[str, str]
 
@@ -49,51 +61,78 @@ class PreProvision:
 
 
 class Approval:
-    """Has the hook decide.
+    """Has hooks decide: a profile's own, or else the server's.
 
     Args:
-        options: Which hook.
-        journal: Told when it does not answer.
+        options: The server's hook; None: it has none.
+        folder: The data folder, which has the key of the signatures; it is made with the first hook that is a URL.
+        journal: Told when a hook does not answer.
 
     Raises:
-        UsageError: There is no such hook.
+        UsageError: There is no such hook, or the key is not one.
     """
 
-    def __init__(self, options: PreProvision, journal: Journal) -> None:
+    def __init__(self, options: PreProvision | None, folder: Path, journal: Journal) -> None:
         self._options = options
         self._journal = journal
         self._loop = asyncio.get_running_loop()
         self._client: httpx.AsyncClient | None = None
+        self._turns_of: WeakValueDictionary[Target, asyncio.Semaphore] = WeakValueDictionary()
+        self._target: Target | None = None
+        if options is None:
+            return
         if "://" in options.hook:
             webhooks.check_url(options.hook)
-            is_tls = urlsplit(options.hook).scheme == "https"
-            self._client = httpx.AsyncClient(verify=httpx.create_ssl_context() if is_tls else False)
-            self._turns = asyncio.Semaphore(AT_ONCE)
+            self._target = Target(options.hook, _secret(folder))
         else:
             self._function = _loaded(options.hook)
             self._threads = Threads(THREADS, "pre-provision")
-            self._turns = asyncio.Semaphore(THREADS)
+        self._turns = asyncio.Semaphore(AT_ONCE if self._target else THREADS)
 
-    async def refusal(self, question: Question) -> str:
-        """Return why a device is refused; empty if it is not. Never later than in the time of the options."""
+    @property
+    def is_for_all(self) -> bool:
+        """True if the server has a hook: whoever provisions needs an approval."""
+        return self._options is not None
+
+    async def refusal(self, question: Question, own: ProfileHook | None) -> str:
+        """Return why a device is refused; empty if it is not. Never later than in the hook's time.
+
+        Args:
+            question: The device.
+            own: The hook of its profile; None: the server's counts.
+        """
+        options = own or self._options
+        assert options is not None
         try:
-            async with asyncio.timeout(self._options.timeout_s):
-                allowed = await (self._called(question) if self._client is None else self._posted(question))
+            async with asyncio.timeout(options.timeout_s):
+                allowed = await self._decided(question, own)
         except TimeoutError:
             problem = "no answer in time"
         except Unanswered as error:
             problem = str(error)
         else:
             return "" if allowed else REFUSED
-        default = "allow" if self._options.allows_by_default else "refuse"
-        self._journal.write_rarely("pre_provision_failed", result=problem, default=default)
-        return "" if self._options.allows_by_default else f"pre-provisioning hook: {problem}"
+        default = "allow" if options.allows_by_default else "refuse"
+        where = {"profile": question["profile"]} if own else {}
+        self._journal.write_rarely("pre_provision_failed", result=problem, default=default, **where)
+        return "" if options.allows_by_default else f"pre-provisioning hook: {problem}"
 
-    async def _posted(self, question: Question) -> bool:
-        assert self._client is not None
-        async with self._turns:
-            request = self._client.build_request("POST", self._options.hook, json=question)
-            answer = await outgoing.send(self._client, request, timeout_s=self._options.timeout_s, most=ANSWER_LIMIT)
+    async def _decided(self, question: Question, own: ProfileHook | None) -> bool:
+        if own is not None:
+            turns = self._turns_of.get(own.target) or asyncio.Semaphore(PROFILE_AT_ONCE)
+            self._turns_of[own.target] = turns
+            return await self._posted(question, own.target, turns)
+        if self._target is not None:
+            return await self._posted(question, self._target, self._turns)
+        return await self._called(question)
+
+    async def _posted(self, question: Question, target: Target, turns: asyncio.Semaphore) -> bool:
+        if self._client is None:
+            made = await outgoing.new_client(_CONNECTIONS)
+            self._client = self._client or made
+        async with turns:
+            request = signature.request(self._client, target, uuid.uuid4(), json.dumps(question))
+            answer = await outgoing.send(self._client, request, timeout_s=profile_hooks.LONGEST_S, most=ANSWER_LIMIT)
         if answer.status != httpx.codes.OK:
             raise Unanswered(f"status {answer.status}")
         try:
@@ -126,6 +165,17 @@ class Approval:
         """Close connections. A call under way is left alone."""
         if self._client is not None:
             await self._client.aclose()
+
+
+def _secret(folder: Path) -> str:
+    """Return the key of the signatures, from its file in the data folder; it is made if there is none."""
+    file = folder / PRE_PROVISION_FILE
+    if not file.exists():
+        paths.write_private_once(file, f"{webhooks.new_secret()}\n".encode())
+    found = file.read_text("latin-1").strip()
+    if not webhooks.is_secret(found):
+        raise UsageError(f"{file} is not a key of signatures (whsec_...): put the right one there, or delete the file")
+    return found
 
 
 def _loaded(name: str) -> Callable[[dict[str, str]], Any]:

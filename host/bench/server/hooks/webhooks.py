@@ -6,7 +6,6 @@ Nobody waits for it: the events are in the database, put there by the transactio
 import asyncio
 import json
 import random
-import time
 import uuid
 from collections.abc import Awaitable
 from contextlib import suppress
@@ -42,7 +41,7 @@ _LEASE_S = 30.0
 _LOOK_S = 1.0
 _TRIM_S = 10.0
 _GONE = f"status {HTTPStatus.GONE}"
-_HEADERS = {"User-Agent": "firstboot", "Content-Type": "application/json"}
+_CONNECTIONS = webhooks.MOST * AT_ONCE
 
 
 class Webhooks:
@@ -67,7 +66,7 @@ class Webhooks:
         feed.listen_due(partial(self._wake_in, loop))
         while not feed.webhooks:  # most servers have none
             await self._due.wait()
-        async with await _client() as client:
+        async with await outgoing.new_client(_CONNECTIONS) as client:
             trimming = asyncio.create_task(self._trim_now_and_then())
             try:
                 while True:
@@ -170,22 +169,13 @@ async def ping(target: Target) -> str:
     """Send an event that means nothing, once; return "" if it was received, or else why not."""
     message_id = uuid.uuid4()
     body = {"id": message_id.hex, "event": PING, "time": None, "device": None}
-    async with await _client() as client:
+    async with await outgoing.new_client(1) as client:
         return await _post(client, target, message_id, json.dumps(body))
-
-
-async def _client() -> httpx.AsyncClient:
-    context = await asyncio.to_thread(httpx.create_ssl_context)  # it reads all authorities
-    return httpx.AsyncClient(
-        verify=context, limits=httpx.Limits(max_connections=webhooks.MOST * AT_ONCE), headers=_HEADERS
-    )
 
 
 async def _post(client: httpx.AsyncClient, target: Target, message_id: uuid.UUID, body: str) -> str:
     """Send a body; return "" if it was received, or else why not."""
-    content = body.encode()
-    headers = signature.headers(target.key, str(message_id), int(time.time()), content)
-    request = client.build_request("POST", target.url, content=content, headers=headers)
+    request = signature.request(client, target, message_id, body)
     try:
         answer = await outgoing.send(client, request, timeout_s=TIMEOUT_S)
     except Unanswered as error:

@@ -5,17 +5,19 @@ has a session like any other: the next one of the device, wherever it is, ends i
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from bench.errors import Refused
 from bench.mqtt.codec import Packet, Publish, ReasonCode
+from bench.registry.audit import Origin
 from bench.registry.chains import Chain
 from bench.registry.device_room import Full
 from bench.registry.logins import DeviceLogin, KnownDevice
 from bench.registry.profiles import DEFAULT
-from bench.registry.sub_devices import TooMany
+from bench.registry.sub_devices import TooMany, Undecided
 from bench.server import gateway_json
 from bench.server.device_api import DeviceApi, Gone, Unanswered
 from bench.server.gateway_api import GatewayApi
@@ -23,6 +25,7 @@ from bench.server.gateway_json import EmptyList
 from bench.server.json_reader import BadField, Malformed, PayloadError
 from bench.server.mqtt import topics
 from bench.server.mqtt.device_session import DeviceSession
+from bench.server.mqtt.later import Later
 from bench.server.mqtt.session import Handling, MqttSession, SessionLink
 from bench.server.presence import Call, SessionEnd, Stop
 
@@ -32,6 +35,20 @@ CONNECTED = 10_000
 """Devices that one gateway has connected at a time."""
 # How often what a gateway does may count as activity of all its devices, in seconds, as ThingsBoard reports it.
 _REPORT_S = 3.0
+
+
+class Waiting(Exception):
+    """A message is about new devices that a hook is to decide about first, or about devices that others wait for.
+
+    Attributes:
+        names: All of its devices.
+        undecided: Those that a hook is to decide about, with the profiles that they are to have.
+    """
+
+    def __init__(self, names: Iterable[str], undecided: Mapping[str, tuple[str, Undecided]]) -> None:
+        super().__init__()
+        self.names = frozenset(names)
+        self.undecided = undecided
 
 
 class SubDevice:
@@ -73,7 +90,7 @@ class SubDevice:
 class GatewaySession(DeviceSession):
     """The session of a gateway."""
 
-    __slots__ = ("_gateway", "_reported_at", "_sub_devices", "calls", "presence")
+    __slots__ = ("_gateway", "_later", "_reported_at", "_sub_devices", "calls", "presence")
 
     def __init__(self, link: SessionLink, api: DeviceApi, device: DeviceLogin) -> None:
         super().__init__(link, api, device)
@@ -81,9 +98,11 @@ class GatewaySession(DeviceSession):
         self.calls = api.calls
         self._gateway = GatewayApi(api, device)
         self._sub_devices: dict[str, SubDevice] = {}
+        self._later = Later()
         self._reported_at = 0.0
 
     def end(self) -> None:
+        self._later.cancel()
         for each in list(self._sub_devices.values()):
             each.close()
         super().end()
@@ -113,11 +132,14 @@ class GatewaySession(DeviceSession):
             self._link.sub_device_offline(sub_device.device, sub_device)
 
     async def _connect(self, wanted: Mapping[str, str]) -> dict[str, KnownDevice | Refused]:
-        """Return the devices that the gateway means, connected; or why it must not have them."""
+        """Return the devices that the gateway means, connected; or why it must not have them. Raises Waiting."""
         source = self._link.origin()
+        if self._later.has(wanted):
+            raise Waiting(wanted, {})
         while True:
             missing = {name: kind for name, kind in wanted.items() if name not in self._sub_devices}
             refused: dict[str, Refused] = {}
+            undecided: dict[str, tuple[str, Undecided]] = {}
             with self.presence.watch_session_ends() as ended:
                 found = await self._gateway.connect(missing, source) if missing else {}
             if self._link.closed:  # another connection of this gateway has them now
@@ -125,8 +147,12 @@ class GatewaySession(DeviceSession):
             for name, each in found.items():
                 if isinstance(each, Refused):
                     refused[name] = each
+                elif isinstance(each, Undecided):
+                    undecided[name] = wanted[name], each
                 elif each.id not in ended:
                     self._begin(each, refused)
+            if undecided:
+                raise Waiting(wanted, undecided)
             known = {name: self._sub_devices[name].device for name in wanted if name in self._sub_devices}
             if known.keys() | refused.keys() == wanted.keys():
                 return {**known, **refused}
@@ -143,8 +169,29 @@ class GatewaySession(DeviceSession):
     # What the gateway publishes.
 
     async def _on_gateway_message(self, packet: Publish) -> None:
+        source = self._link.origin()
+        if (waiting := await self._handled(packet, source)) is not None:
+            # meanwhile the gateway goes on with other devices
+            work = partial(self._handle_later, packet, source, waiting)
+            await self._later.add(waiting.names, len(packet.payload), work)
+
+    async def _handle_later(self, packet: Publish, source: Origin, waiting: Waiting | None) -> None:
+        """Have hooks decide about the devices of a message, and handle it then."""
         try:
-            await self._dispatch_for_devices(packet)
+            while waiting is not None and not self._link.closed:
+                decisions = (self._gateway.decide(name, *each, source) for name, each in waiting.undecided.items())
+                await asyncio.gather(*decisions)
+                waiting = await self._handled(packet, source)
+        except Exception as error:  # noqa: BLE001 - it is logged, and ends this connection only
+            self._api.journal.failure(error, peer=source.address, transport=source.transport)
+            self._link.close(ReasonCode.IMPLEMENTATION_SPECIFIC)
+
+    async def _handled(self, packet: Publish, source: Origin) -> Waiting | None:
+        """Handle a message; return what it waits for if it has to be handled later."""
+        try:
+            await self._dispatch_for_devices(packet, source)
+        except Waiting as waiting:
+            return waiting
         except Malformed:
             self._reject(packet)
         except BadField:
@@ -152,10 +199,11 @@ class GatewaySession(DeviceSession):
             self._link.close(ReasonCode.IMPLEMENTATION_SPECIFIC)
         except Gone:
             self._link.close(ReasonCode.ADMINISTRATIVE_ACTION)
+        return None
 
-    async def _dispatch_for_devices(self, packet: Publish) -> None:
-        """Have a message handled, acknowledge it, and answer. Raises PayloadError or Gone."""
-        gateway, payload, source = self._gateway, packet.payload, self._link.origin()
+    async def _dispatch_for_devices(self, packet: Publish, source: Origin) -> None:
+        """Have a message handled, acknowledge it, and answer. Raises PayloadError, Gone or Waiting."""
+        gateway, payload = self._gateway, packet.payload
         match packet.topic:
             case topics.GATEWAY_CONNECT:
                 await self._on_connect(packet, *await gateway.read(gateway_json.read_connect, payload, source))

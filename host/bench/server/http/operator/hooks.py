@@ -1,4 +1,4 @@
-"""Routes of webhooks: not ThingsBoard's."""
+"""Routes of webhooks, and of profiles' pre-provisioning hooks: not ThingsBoard's."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -6,27 +6,31 @@ from uuid import UUID
 from fastapi import Path, Query, Response
 from sqlalchemy.orm import Session
 
-from bench.registry import webhooks
+from bench.registry import profile_hooks, profiles, webhooks
 from bench.registry.audit import Subject
 from bench.registry.event_kinds import HookEvent
-from bench.registry.model import Webhook, WebhookDelivery
+from bench.registry.model import Profile, Webhook, WebhookDelivery
 from bench.registry.webhooks import WebhookView
 from bench.server.hooks.webhooks import ping
 from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import AuthenticatedRoute, Caller, Operator
-from bench.server.http.operator.params import PAGE_LIMIT, Uuid
+from bench.server.http.operator.params import PAGE_LIMIT, ProfileId, Uuid
 from bench.server.http.operator.schemas.hooks import (
     DeadLetter,
     HookForm,
     HookJson,
     HookTest,
     NewHookJson,
+    NewProfileHookJson,
+    ProfileHookForm,
+    ProfileHookJson,
     Replayed,
 )
 
 router = ApiRouter(AuthenticatedRoute, "hooks", "/hooks")
 
 _HookId = Annotated[Uuid, Path(alias="hookId")]
+_PROFILE_UPDATED = "profile.updated"
 _DeadId = Annotated[Uuid, Path(alias="deadLetterId")]
 
 
@@ -79,6 +83,41 @@ async def test(hook_id: _HookId, caller: Operator) -> HookTest:
     problem = await ping(target)
     await caller.record("hook.tested", subject, problem or "SUCCESS")
     return HookTest(received=not problem, result=problem)
+
+
+@router.get("/deviceProfile/{deviceProfileId}", summary="The hook that may refuse devices of a profile")
+async def get_of_profile(profile_id: ProfileId, caller: Operator) -> ProfileHookJson:
+    return await caller.read(
+        lambda session: ProfileHookJson.of(
+            profile_hooks.decrypted(session.info["secret_box"], profiles.get(session, profile_id))
+        )
+    )
+
+
+@router.post(
+    "/deviceProfile/{deviceProfileId}", summary="Have a hook asked before devices of a profile are provisioned"
+)
+async def set_of_profile(profile_id: ProfileId, form: ProfileHookForm, caller: Operator) -> NewProfileHookJson:
+    def change(session: Session) -> tuple[Profile, NewProfileHookJson]:
+        profile = profiles.get(session, profile_id)
+        made = profile_hooks.replace(session, profile, form.url, timeout_s=form.timeout, default=form.default)
+        return profile, NewProfileHookJson(**dict(ProfileHookJson.of(made)), secret=made.target.secret)
+
+    return await caller.change(_PROFILE_UPDATED, profile_id, change)
+
+
+@router.delete(
+    "/deviceProfile/{deviceProfileId}",
+    summary="Have the server's hook asked again, if it has one",
+    response_class=Response,
+)
+async def remove_of_profile(profile_id: ProfileId, caller: Operator) -> None:
+    def change(session: Session) -> tuple[Profile, None]:
+        profile = profiles.get(session, profile_id)
+        profile.sealed_hook = None
+        return profile, None
+
+    await caller.change(_PROFILE_UPDATED, profile_id, change)
 
 
 @router.get("/dead", summary="Events that could not be sent, the newest first")

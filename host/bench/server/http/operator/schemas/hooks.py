@@ -5,6 +5,7 @@ from uuid import UUID
 from pydantic import Field
 
 from bench.registry.event_kinds import HookEvent
+from bench.registry.profile_hooks import LONGEST_S, SHORTEST_S, TIMEOUT_S, Default, ProfileHook
 from bench.server.http.operator.schemas.common import Milliseconds, Text, ThingsBoardModel
 
 
@@ -24,6 +25,27 @@ class HookJson(ThingsBoardModel):
 
 
 class NewHookJson(HookJson):
+    secret: str = Field(description="The key of the signatures. Nothing tells it again.")
+
+
+class ProfileHookForm(ThingsBoardModel):
+    url: Text = Field(description="The hook that is asked.", examples=["https://stock.example/may-it"])
+    timeout: float = Field(default=TIMEOUT_S, ge=SHORTEST_S, le=LONGEST_S, description="Seconds that it has to decide.")
+    default: Default = Field(default=Default.REFUSE, description="What counts if it does not answer.")
+
+
+class ProfileHookJson(ThingsBoardModel):
+    url: str | None = Field(description="`null`: the profile has no hook of its own.")
+    timeout: float = TIMEOUT_S
+    default: Default = Default.REFUSE
+
+    @classmethod
+    def of(cls, hook: ProfileHook | None) -> "ProfileHookJson":
+        """Return the JSON of a hook, but for its secret."""
+        return cls(url=None) if hook is None else cls(url=hook.target.url, timeout=hook.timeout_s, default=hook.default)
+
+
+class NewProfileHookJson(ProfileHookJson):
     secret: str = Field(description="The key of the signatures. Nothing tells it again.")
 
 
