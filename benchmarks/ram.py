@@ -78,25 +78,25 @@ class Login:
 _TLS: dict[str, Any] = {"tls": True}
 _X509 = {"credentials": "X509_CERTIFICATE"}
 LOGINS = (
-    Login(label="token", sections={}, first=46_700, later=46_400, names=415),
-    Login(label="TLS, token", sections={"server": _TLS}, first=47_200, later=46_900, handshake=55_200, names=450),
+    Login(label="token", sections={}, first=48_000, later=47_700, names=430),
+    Login(label="TLS, token", sections={"server": _TLS}, first=48_500, later=48_100, handshake=56_300, names=464),
     Login(
         label="TLS, certificate",
         sections={"server": _TLS, "provision": _X509},
-        first=48_900,
-        later=47_600,
-        handshake=57_000,
-        names=480,
+        first=50_200,
+        later=48_900,
+        handshake=58_000,
+        names=497,
     ),
     Login(
         label="TLS, token, HTTP",
         sections={"server": _TLS, "provision": {"transport": "http"}},
-        first=47_300,
-        later=46_900,
-        handshake=55_800,
-        names=455,
+        first=48_600,
+        later=48_100,
+        handshake=57_000,
+        names=471,
     ),
-    Login(label="token, CoAP", sections={"provision": {"transport": "coap"}}, first=46_900, later=46_400, names=430),
+    Login(label="token, CoAP", sections={"provision": {"transport": "coap"}}, first=48_200, later=47_700, names=444),
 )
 
 

@@ -81,7 +81,12 @@ class App:
 
     def run(self) -> None:
         """Get online and stay there, attempt after attempt. Never returns."""
-        board.start_watchdog(self.settings.number("board.watchdog_s"))
+        watchdog_s = self.settings.number("board.watchdog_s")
+        if sys.path[0]:
+            from firstboot.update import trial  # for good: it watches
+
+            watchdog_s = trial.begin(lambda: self.state) or watchdog_s
+        board.start_watchdog(watchdog_s)
         record = self.vault.record
         self._set_state("offline" if "active" in record else "pending" if "pending" in record else "new")
         board.on_idle(self._telemetry.poll, _POLL_MS)
@@ -231,6 +236,7 @@ def main(sample: object = None, extra: dict[str, object] | None = None) -> None:
     try:
         _main(sample, extra)
     except Exception as error:
+        _end_trial(error)
         try:
             if memory.is_short(error):
                 memory.report("boot")
@@ -257,6 +263,18 @@ def _main(sample: object = None, extra: dict[str, object] | None = None) -> None
     except SettingsError as error:
         _wait_for_repair(error)
     app.run()
+
+
+def _end_trial(error: Exception) -> None:
+    """Restart without the update on trial, if one is."""
+    if sys.path[0]:
+        with temporary.Imports():
+            from firstboot.update import trees
+
+            is_over = trees.has_failed(error)
+        if is_over:
+            sys.print_exception(error)
+            board.reset()
 
 
 def _wait_for_repair(error: SettingsError) -> None:

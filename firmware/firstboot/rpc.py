@@ -8,6 +8,7 @@ have written to the flash is paced.
 """
 
 import json
+import sys
 
 from micropython import const
 
@@ -21,8 +22,11 @@ _REQUEST = "v1/devices/me/rpc/request/"
 _RESPONSE = "v1/devices/me/rpc/response/"
 _ATTRIBUTES = "v1/devices/me/attributes"
 _ATTRIBUTES_RESPONSE = _ATTRIBUTES + "/response/"
-# Ids of our own requests on this connection.
+# Ids of our own requests on this connection; the second one is about updates.
 _ID = "1"
+_UPDATES_ID = "2"
+# Those that assign updates.
+_UPDATES = "fw_title,fw_version,fw_size,fw_url,sw_title,sw_version,sw_size,sw_url"
 # The longest id of a request that is answered: a UUID has 36 characters.
 _ID_LIMIT = const(36)
 # The part of an attribute's value that distinguishes one rotation from the next.
@@ -44,6 +48,9 @@ class Handler:
     Attributes:
         telemetry: the topic of telemetry.
         status: the topic of client attributes.
+        wanted: the attributes that assign updates, as the server answered last; None if there is nothing to do.
+        is_new: whether they were changed while we were here.
+        update_ms: the uptime from which on the update may be tried.
     """
 
     telemetry = "v1/devices/me/telemetry"
@@ -61,18 +68,27 @@ class Handler:
         self._requested = False  # the server, to take new credentials
         self._mark: str | None = None  # of a rotation that has to wait
         self._next_ms = -_BURST_MS  # the uptime from which on there may be another write
+        self.wanted: dict[str, object] | None = None
+        self.is_new = False
+        self.update_ms = 0
 
     def begin(self, client: Mqtt) -> None:
         """Subscribe, and request the attributes that were shared while the device was away. Raises NetworkError."""
         self._requested = False
         self._offer_ms = 0
+        if sys.path[0]:
+            with temporary.Imports():
+                from firstboot.update import trees
+
+                trees.logged_in()
         for topic in (_REQUEST + "+", _RESPONSE + "+", _ATTRIBUTES, _ATTRIBUTES_RESPONSE + "+"):
             client.subscribe(topic)
         client.publish(_ATTRIBUTES + "/request/" + _ID, json.dumps({"sharedKeys": rotation.NAME}), qos=1)
+        self._request_updates(client)
         events.emit("listening")
 
     def idle(self, client: Mqtt) -> None:
-        """Send a claim that is due, and begin a rotation that had to wait. Raises NetworkError."""
+        """Send a claim that is due, begin a rotation that had to wait, and an update. Raises NetworkError."""
         offers = self._every_ms and events.uptime_ms() >= self._offer_ms
         if offers or ("claim" in self.vault.record and not self._claim_sent):
             self._offer_ms = events.uptime_ms() + self._every_ms
@@ -82,6 +98,16 @@ class Handler:
                 self._claim_sent = claim.send(client, self._settings, self.vault)
         if self._mark is not None and not self._wait_ms():
             self._rotate_to(client, self._mark)
+        if self.wanted is None or events.uptime_ms() < self.update_ms:
+            return
+        if self.is_new:
+            if self._wait_ms():
+                return
+            self._wrote()
+        with temporary.Imports():
+            from firstboot.update import updating
+
+            updating.run(client, self._settings, self)
 
     def handle(self, client: Mqtt, topic: bytes, payload: memoryview | None, size: int) -> None:
         """Handle one message of the server.
@@ -108,6 +134,9 @@ class Handler:
             self._call(client, name, message)
         elif name.startswith(_RESPONSE):
             self._rotated(message)
+        elif name == _ATTRIBUTES_RESPONSE + _UPDATES_ID:
+            shared = message.get("shared", {})
+            self.wanted = shared if isinstance(shared, dict) else {}
         elif name.startswith(_ATTRIBUTES):
             self._attributes(client, message.get("shared", message))
 
@@ -178,7 +207,15 @@ class Handler:
         board.reset()
 
     def _attributes(self, client: Mqtt, values: object) -> None:
-        value = values.get(rotation.NAME) if isinstance(values, dict) else None
+        if not isinstance(values, dict):
+            return
+        deleted = values.get("deleted")
+        for name in deleted if isinstance(deleted, list) else values:
+            if isinstance(name, str) and name[:3] in ("fw_", "sw_"):
+                self.is_new = True
+                self._request_updates(client)
+                break
+        value = values.get(rotation.NAME)
         if value is None:
             return
         if isinstance(value, (dict, list)):
@@ -193,6 +230,10 @@ class Handler:
             if self._mark is None:
                 events.emit("rotation", step="delayed")
             self._mark = mark
+
+    def _request_updates(self, client: Mqtt) -> None:
+        """Request all attributes that assign updates: in what the server sends by itself, some are missing."""
+        client.publish(_ATTRIBUTES + "/request/" + _UPDATES_ID, json.dumps({"sharedKeys": _UPDATES}), qos=1)
 
     def _rotate_to(self, client: Mqtt, mark: str) -> None:
         self._mark = None
@@ -214,7 +255,11 @@ class Handler:
             return {"error": str(error)}
         finally:
             if self.vault.sequence != written:
-                self._next_ms = max(self._next_ms, events.uptime_ms() - _BURST_MS) + _PACE_MS
+                self._wrote()
+
+    def _wrote(self) -> None:
+        """Count a write to the flash that the server caused."""
+        self._next_ms = max(self._next_ms, events.uptime_ms() - _BURST_MS) + _PACE_MS
 
     def _wait_ms(self) -> int:
         """Return the milliseconds until the server may cause another write to the flash."""

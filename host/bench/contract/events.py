@@ -69,6 +69,12 @@ EVENTS: Mapping[str, EventSpec] = {
     "command": EventSpec(fields=("method",), meaning="one of the application's own commands was called"),
     "claim_sent": EventSpec(meaning="the server has received a claim"),
     "rotation": EventSpec(fields=("step",), meaning="`asked`, `delayed`, `stored`, `done`, or `refused` by the server"),
+    "update": EventSpec(
+        fields=("kind", "step"),
+        optional=("title", "version", "progress", "fetched", "detail"),
+        meaning="an update: `downloading`, `unverified` (no `update.key`), `downloaded`, `verified`, `trial`, "
+        "`updated`, `delayed` or `failed`; `progress` in percent, `fetched` bytes from the server",
+    ),
     "skipped": EventSpec(
         optional=("bytes", "kind", "count"),
         is_trouble=True,
@@ -119,6 +125,11 @@ EVENTS: Mapping[str, EventSpec] = {
     "vault_slot_damaged": EventSpec(fields=("slot",), is_trouble=True, meaning="the board uses the other slot"),
     "vault_slot_unreadable": EventSpec(
         fields=("slot", "errno"), is_trouble=True, meaning="the board uses the other slot"
+    ),
+    "safe_mode": EventSpec(
+        fields=("detail",),
+        is_trouble=True,
+        meaning="an update's `main.py` raised: the board goes on without it, with the firmware of its flash",
     ),
     "crash": EventSpec(
         fields=("kind", "reset_in_ms"), is_trouble=True, meaning="a bug; its traceback is printed before the event"

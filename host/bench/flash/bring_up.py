@@ -238,6 +238,8 @@ class _Flashing:
         self._done.kept, self._done.replaced = kept, ownership.replaced(found, changed, settings)
         if notice := ownership.notice(kept, self._done.replaced):
             self._reporter.notify(notice)
+        if notice := ownership.update_notice(found):
+            self._reporter.notify(notice)
         total, sent = sum(map(len, changed.values())), 0
 
         def on_bytes(count: int) -> None:

@@ -11,6 +11,9 @@ from bench.flash.inspection import Inspection, digest
 _OURS = ("/boot.py", "/main.py", "/settings.json", "/ca.der", "/device.crt", "/device.key", "/device.json")
 _PACKAGE = "/firstboot/"
 _UNFINISHED = ".new"
+RECORD = ("/trees.0", "/trees.1")
+"""Files of a board that was updated over the air: without the first one, the files beside them are in force."""
+_UPDATES = ("/update.list", "/fw.a/", "/fw.b/", "/sw.a/", "/sw.b/")
 
 
 def check_definition(found: Inspection, board: BoardDefinition) -> None:
@@ -43,7 +46,7 @@ def has_image(found: Inspection, parts: Sequence[Region]) -> bool:
 def file_changes(
     found: Inspection, wanted: Mapping[str, bytes], *, with_settings: bool, kept: Sequence[str] = ()
 ) -> tuple[dict[str, bytes], list[str]]:
-    """Return the files to send, and those to remove: an older firmware's, and what an interrupted update left.
+    """Return the files to send, and those to remove: an older firmware's, updates', and what an interruption left.
 
     Args:
         found: The board's report; its file system can be read.
@@ -66,4 +69,5 @@ def file_changes(
         if path.endswith(_UNFINISHED)
         or (path[1:] not in wanted and (path.startswith(_PACKAGE) or (with_settings and path in _OURS)))
     ]
-    return changed, gone
+    updates = [path for path in RECORD if path in there] + [path for path in there if path.startswith(_UPDATES)]
+    return changed, gone + updates

@@ -9,7 +9,7 @@ from bench.contract import names
 from bench.contract.credentials import CredentialsType
 from bench.contract.settings import FILE
 from bench.errors import BenchError
-from bench.flash import batch, vault
+from bench.flash import batch, comparison, vault
 from bench.flash.inspection import Inspection, digest
 from bench.flash.job import FlashJob
 from bench.serial.raw_repl import RawRepl
@@ -17,6 +17,8 @@ from bench.text import printable
 
 # MicroPython runs them by name, so the firmware has some, and so have applications.
 _PROGRAMS = ("main.py", "boot.py")
+# Those that firmware before updates over the air had, by their digests: boot.py, and main.py.
+_FORMER = frozenset(("21937be489892e4e", "9fe9ea3f439d5425", "d8f67c85a2b61b79", "62f916f14feb86fd"))
 _PACKAGE = "/firstboot/"
 _FIRMWARE_MAIN = "--firmware-main"
 
@@ -31,7 +33,8 @@ def kept(job: FlashJob, found: Inspection) -> list[str]:
     if job.firmware_main or (job.files and not any(path.startswith(_PACKAGE) for path in there)):
         return []
     firmwares = [name for name in _PROGRAMS if name in job.firmware and name not in job.own]
-    return [f"/{name}" for name in firmwares if there.get(f"/{name}", "") not in ("", digest(job.firmware[name]))]
+    known = {name: ("", digest(job.firmware[name]), *_FORMER) for name in firmwares}
+    return [f"/{name}" for name in firmwares if there.get(f"/{name}", "") not in known[name]]
 
 
 def replaced(found: Inspection, changed: Mapping[str, bytes], settings: Mapping[str, bytes]) -> list[str]:
@@ -48,6 +51,12 @@ def notice(stay: list[str], go: list[str]) -> str:
     if stay:
         parts.append(f"kept: {', '.join(stay)}, not the firmware's own ({_FIRMWARE_MAIN} replaces it)")
     return "; ".join(parts)
+
+
+def update_notice(found: Inspection) -> str:
+    """Return a line about the update over the air that is in force no more; "" if there was none."""
+    is_updated = any(path in comparison.RECORD for path in found.files or {})
+    return "it was updated over the air: from now on what is flashed is in force again" if is_updated else ""
 
 
 def stale_vault(repl: RawRepl, found: Inspection, settings: Mapping[str, bytes]) -> tuple[list[str], str]:

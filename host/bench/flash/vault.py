@@ -58,17 +58,18 @@ def record(flash: bytes) -> Record:
     return newest(filesystem.read_files(flash))
 
 
-def newest(files: Mapping[str, bytes]) -> Record:
+def newest(files: Mapping[str, bytes], name: str = "vault") -> Record:
     """Return the newest whole record of a board's files; empty if there is none.
 
     Args:
         files: Path without a leading slash -> content.
+        name: Of the record: `vault`, or `trees` for what a board knows of its updates.
     """
-    return next((slot.record for slot in _slots(files) if slot.record is not None), {})
+    return next((slot.record for slot in _slots(files, name) if slot.record is not None), {})
 
 
-def _slots(files: Mapping[str, bytes]) -> list[Slot]:
-    found = [_slot(name, raw) for name, raw in files.items() if name.startswith("vault.") and raw]
+def _slots(files: Mapping[str, bytes], record_name: str = "vault") -> list[Slot]:
+    found = [_slot(name, raw) for name, raw in files.items() if name.startswith(f"{record_name}.") and raw]
     return sorted(found, key=lambda slot: slot.sequence, reverse=True)
 
 
