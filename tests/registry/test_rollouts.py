@@ -1,6 +1,10 @@
 """Rollouts: who gets the package when, what ends them, and what becomes of each device, whatever happens meanwhile."""
 
 import asyncio
+import contextlib
+import multiprocessing
+import random
+import time
 
 import pytest
 from sqlalchemy import func, select, update
@@ -11,7 +15,8 @@ from bench.registry.audit import SERVER
 from bench.registry.model import Attribute, Audit, Device, Rollout
 from bench.registry.provision_type import ProvisionType
 from bench.registry.rollout_states import DeviceState, RolloutState
-from tests.support.rollouts import NEW, OLD, TITLE, Field
+from tests.support import forks
+from tests.support.rollouts import NEW, OLD, TITLE, Field, drive
 from tests.support.servers import on_both_databases
 
 pytestmark = on_both_databases
@@ -412,3 +417,39 @@ def test_servers_on_one_database_assign_each_device_once_between_them(run):
         assert await field.times_notified() == {f"d{number:05}": 1 for number in range(20)}
 
     with_field(run, scenario, 20, registries=2)
+
+
+KILLS, STEPS, DEVICES = 20, 5, 300
+
+
+@pytest.mark.slow
+def test_no_device_is_assigned_twice_or_forgotten_through_twenty_kills(run, tmp_path, database, report):
+    """A process drives the rollout, and is killed: at each fifth step, a moment later."""
+    moments, done = random.Random(20), []
+    rollout = with_field(run, lambda field: field.start(canary=3, at_most=5, rate_number=100_000), DEVICES)
+    while not done or done[-1] != b"end":
+        ours, theirs = multiprocessing.Pipe(duplex=False)
+        driver = forks.process(drive, tmp_path, database, rollout, theirs)
+        driver.start()
+        theirs.close()
+        steps = 0
+        with contextlib.suppress(EOFError):
+            while len(done) >= KILLS or steps < STEPS:
+                last, steps = ours.recv_bytes(), steps + 1
+                if last == b"end":
+                    break
+        time.sleep(moments.uniform(0, 0.02))  # anywhere in what comes next
+        driver.kill()
+        driver.join()
+        done.append(last)
+
+    async def end(registry):
+        field = Field(registry)
+        field.rollout = rollout
+        return (await field.view()).counts, await field.times_notified()
+
+    counts, times = run(end)
+    assert counts == {UPDATED: DEVICES}
+    assert times == {f"d{number:05}": 1 for number in range(DEVICES)}
+    assert len(done) == KILLS + 1
+    report(f"{KILLS} kills during a rollout to {DEVICES} devices: each was assigned the package once")

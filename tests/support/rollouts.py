@@ -1,5 +1,7 @@
 """Rollouts on a registry, with light devices that are rows, and report what a test has them report."""
 
+import asyncio
+import io
 import uuid
 
 from sqlalchemy import insert, select
@@ -9,8 +11,11 @@ from bench.registry.clock import now_ms
 from bench.registry.model import Device, RolloutDevice, TelemetryHistory
 from bench.registry.packages import Kind
 from bench.registry.provision_type import ProvisionType
+from bench.registry.registry import Registry
 from bench.registry.rollout_states import DeviceState
 from bench.registry.rollouts import Plan
+from bench.server.journal import Journal
+from bench.server.rollouts import Rollouts
 
 TITLE, OLD, NEW = "press", "1.0", "2.0"
 
@@ -113,3 +118,23 @@ class Field:
         for name, _ in await self.registry.read(lambda session: session.execute(statement).all()):
             times[name] = times.get(name, 0) + 1
         return times
+
+
+def drive(folder, database, rollout, pipe):
+    """Drive a rollout as a server does, in this process, with devices that succeed at once, until it is over.
+
+    A byte goes into the pipe before each step, and `end` at the end.
+    """
+
+    async def run():
+        registry = await Registry.open(folder, database)
+        field, driver = Field(registry), Rollouts(registry, Journal(io.StringIO()), lambda: None)
+        field.rollout = rollout
+        while await driver.turn():
+            pipe.send_bytes(b".")
+            await field.succeed(await field.updating())
+            pipe.send_bytes(b".")
+        pipe.send_bytes(b"end")
+        await registry.close()
+
+    asyncio.run(run())
