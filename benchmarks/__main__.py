@@ -32,6 +32,7 @@ from benchmarks import (
     ram,
     report,
     server,
+    updates,
 )
 from benchmarks.report import Section
 
@@ -41,6 +42,7 @@ PARTS = (
     "peer",
     "idle",
     "neighbours",
+    "updates",
     "provisioning",
     "moving",
     "ram",
@@ -68,6 +70,7 @@ def main() -> int:
                 "peer": lambda: peer.measure(options.seconds, step),
                 "idle": lambda: idle.measure(options.connections, step),
                 "neighbours": lambda: neighbours.measure(options.seconds, step),
+                "updates": lambda: updates.measure(options.seconds, step),
                 "provisioning": lambda: provisioning.measure(step),
                 "moving": lambda: moving.measure(step),
                 "ram": lambda: ram.measure(step),

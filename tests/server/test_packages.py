@@ -1,19 +1,25 @@
 """Packages as devices meet them: notified over every way of creation and assignment, fetched over every transport."""
 
 import asyncio
+import io
 import json
+import queue
+import threading
+import uuid
 
 import aiocoap
 import pytest
 from aiocoap.numbers import codes
 
 from bench.registry import packages
+from bench.server import packages as server_packages
 from bench.server.coap.server import PACKAGE_PART
+from bench.server.journal import Journal
 from tests.support.coap_packets import ACK, CON, EMPTY, GET, RawPeer, message, path_options
 from tests.support.mqtt_packets import PINGREQ, PINGRESP, TOKEN, device_session, expect_end
 from tests.support.operators import login, new_device, new_profile, ok
 from tests.support.packages import CONTENT, assign, new_package
-from tests.support.servers import on_both_databases
+from tests.support.servers import PATIENCE_S, on_both_databases
 
 pytestmark = on_both_databases
 KEYS = ("title", "version", "tag", "size", "checksum", "checksum_algorithm", "url")
@@ -282,3 +288,32 @@ def test_coap_past_the_end_is_no_answer_at_all(server, operator, device):
         received = peer.receive()
         assert (received.kind, received.code) == (ACK, EMPTY)
         peer.expect_silence()
+
+
+def test_device_with_many_connections_has_one_part_read_at_a_time(run, tmp_path, monkeypatch):
+    begun, go_on = queue.SimpleQueue(), threading.Event()
+
+    def read(path, *_):
+        begun.put(path.name)
+        assert go_on.wait(PATIENCE_S)
+        return b"x"
+
+    monkeypatch.setattr(server_packages, "_read", read)
+
+    async def scenario(registry):
+        stored = server_packages.Packages(registry, Journal(io.StringIO()))
+        greedy, other = uuid.uuid4(), uuid.uuid4()
+
+        def parts(device, name, count):
+            content = server_packages.Content("t", "1", name, 8, tmp_path / name)
+            return [asyncio.create_task(stored.part(device, content, 1, number)) for number in range(count)]
+
+        waiting = parts(greedy, "greedy", 8)
+        first = await asyncio.to_thread(begun.get, timeout=PATIENCE_S)
+        waiting += parts(other, "other", 1)
+        second = await asyncio.to_thread(begun.get, timeout=PATIENCE_S)
+        go_on.set()
+        await asyncio.gather(*waiting)
+        return first, second
+
+    assert run(scenario) == ("greedy", "other")

@@ -11,6 +11,7 @@ import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from bench import paths
 from bench.errors import Refused
@@ -58,6 +59,7 @@ class Packages:
         self._journal = journal
         self._folder = registry.folder / PACKAGES_FOLDER
         self._readers = asyncio.Semaphore(_READERS)
+        self._turns: WeakValueDictionary[uuid.UUID, asyncio.Lock] = WeakValueDictionary()
         self._assigned = asyncio.Event()
         self.changing = asyncio.Lock()
         """Held while content is stored for a package, or a package is deleted: another one may have the same file."""
@@ -116,10 +118,13 @@ class Packages:
             raise ContentElsewhere if found.url is not None else NoPackage
         return Content(found.title, found.package_version, found.file_name, found.size, self.path(found.digest))
 
-    async def part(self, content: Content, size: int, number: int) -> bytes:
+    async def part(self, device_id: uuid.UUID, content: Content, size: int, number: int) -> bytes:
         """Return a part of a content. It is empty past the end.
 
+        Each device has one part read at a time, however many connections it has: the others get theirs in between.
+
         Args:
+            device_id: The device that asks.
             content: The content.
             size: The size of each part in bytes; 0 or less: there is one part, which is all.
             number: Which part, from 0.
@@ -130,7 +135,10 @@ class Packages:
         start, length = (size * number, size) if size > 0 else (0, content.size)
         if start >= content.size:
             return b""
-        async with self._readers:
+        turn = self._turns.get(device_id)
+        if turn is None:
+            turn = self._turns[device_id] = asyncio.Lock()
+        async with turn, self._readers:
             try:
                 return await asyncio.to_thread(_read, content.path, start, length)
             except FileNotFoundError:

@@ -280,7 +280,7 @@ class CoapServer:
                 raise _CoapRefusal(codes.BAD_REQUEST)
             if max(wanted.size, 0) > PACKAGE_PART or (wanted.size <= 0 and content.size > PACKAGE_PART):
                 raise _CoapRefusal(codes.REQUEST_ENTITY_TOO_LARGE)
-            part = await self._api.packages.part(content, wanted.size, wanted.chunk)
+            part = await self._api.packages.part(device.id, content, wanted.size, wanted.chunk)
         except (NoPackage, ContentElsewhere):
             raise _CoapRefusal(codes.NOT_FOUND) from None
         if not part:

@@ -212,7 +212,7 @@ class _DeviceRoutes:
                     return Response(status_code=400)
                 if size <= 0:
                     return packages.content_response(content.path, content.file_name)
-                part = await self._api.packages.part(content, size, max(number, 0))
+                part = await self._api.packages.part(device.id, content, size, max(number, 0))
             except (NoPackage, ContentElsewhere):
                 return Response(status_code=404)
             return Response(part, media_type="application/octet-stream", headers=packages.headers(content.file_name))

@@ -62,7 +62,7 @@ class ChunkRequests:
                     del self._known[next(iter(self._known))]
             if size is not None:
                 known.size = size
-            return await self._packages.part(known.content, known.size, number)
+            return await self._packages.part(self._device_id, known.content, known.size, number)
         except NoPackage:
             raise ChunkRefused(b"NOT_FOUND") from None
         except ContentElsewhere:
