@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from aiocoap import Message
 from aiocoap.numbers import codes
+from starlette.responses import Response
 
 from bench.contract import releases
 from bench.contract.credentials import CredentialsType
@@ -14,8 +15,9 @@ from bench.errors import Refused
 from bench.mqtt import codec
 from bench.mqtt.codec import Connect, ReasonCode, ReturnCode
 from bench.registry import credentials as kinds
-from bench.registry import import_cells, logins, names, provisioning
+from bench.registry import import_cells, logins, names, packages, provisioning
 from bench.registry.credentials import access_token
+from bench.registry.packages import Kind
 from bench.registry.provisioning import ProvisionOutcome, Status
 from bench.registry.registry import Registry
 from bench.server import device_json, json_reader
@@ -25,13 +27,15 @@ from bench.server.device_api import DeviceApi
 from bench.server.http import device as http_device
 from bench.server.http import error_responses, tomcat
 from bench.server.http.operator import params, saving
-from bench.server.mqtt import login, topics
+from bench.server.mqtt import chunk_requests, login, topics
+from bench.server.mqtt.chunk_requests import ChunkRequests
 from bench.server.mqtt.connection import DeviceConnection
 from bench.server.mqtt.device_session import DeviceSession
 from bench.server.mqtt.listener import Gateway
 from bench.server.mqtt.provision_session import ProvisionSession
 from bench.server.mqtt.session import MqttSession
 from bench.server.mqtt.versions import LoginRefused, MqttVersion
+from bench.server.packages import Packages
 from bench.server.presence import SessionEnd
 
 
@@ -573,6 +577,98 @@ def goes_by_the_token_beside_a_certificate(patch):
         await connect(self, packet)
 
     patch.setattr(login.LoginHandler, "_connect", by_token)
+
+
+def notifies_without_a_checksum(patch):
+    notified(
+        patch, lambda change: replace(change, entries=[each for each in change.entries if "checksum" not in each[1]])
+    )
+
+
+def names_no_keys_that_do_not_apply(patch):
+    notified(patch, lambda change: change if len(change.deleted) != 2 else None)
+
+
+def deletes_the_title_alone(patch):
+    patch.setattr(packages, "_KEYS", ("title",))
+
+
+def notified(patch, change):
+    """Change what devices are notified of, or with None leave it out."""
+    notify = packages.notify
+    patch.setattr(packages, "notify", lambda *given: [kept for each in notify(*given) if (kept := change(each))])
+
+
+def sends_a_chunk_before_its_puback(patch):
+    send_chunk = DeviceSession._send_chunk
+
+    async def hasty(self, packet, request):
+        await send_chunk(self, replace(packet, qos=0), request)
+        self._acknowledge(packet)
+
+    patch.setattr(DeviceSession, "_send_chunk", hasty)
+
+
+def of_chunks(patch, change):
+    """Have parts of packages come from this function, which gets the usual one."""
+    part = ChunkRequests.part
+    patch.setattr(ChunkRequests, "part", lambda *given: change(part, *given))
+
+
+def forgets_the_size_of_chunks(patch):
+    of_chunks(patch, lambda part, self, request, size, number: part(self, request, size or 0, number))
+
+
+def repeats_the_last_chunk(patch):
+    async def repeat(part, self, request, size, number):
+        return await part(self, request, size, number) or await part(self, request, size, number - 1)
+
+    of_chunks(patch, repeat)
+
+
+def sends_nothing_without_a_size(patch):
+    async def strict(part, self, request, size, number):
+        if not size and not getattr(self._known.get(request), "size", 0):
+            return b""
+        return await part(self, request, size, number)
+
+    of_chunks(patch, strict)
+
+
+def goes_on_with_another_package(patch):
+    async def newest(part, self, request, size, number):
+        if known := self._known.get(request):
+            known.content = await self._packages.of_device(self._device_id, Kind.FIRMWARE)
+        return await part(self, request, size, number)
+
+    of_chunks(patch, newest)
+
+
+def reports_errors_of_packages_elsewhere(patch):
+    patch.setattr(topics, "PACKAGE_ERROR", "v2/error")
+
+
+def sends_chunks_of_any_size(patch):
+    patch.setattr(chunk_requests, "CHUNK_LIMIT", 1 << 20)
+
+
+def has_an_empty_package_over_http(patch):
+    async def empty(self, request, kind):
+        return Response()
+
+    patch.setattr(http_device._DeviceRoutes, "_package", empty)
+
+
+def has_an_empty_package_over_coap(patch):
+    async def empty(self, path, query, source):
+        return Message(code=codes.CONTENT)
+
+    patch.setattr(CoapServer, "_package", empty)
+
+
+def accepts_any_checksum(patch):
+    store = Packages._store
+    patch.setattr(Packages, "_store", lambda self, data, algorithm, _expected: store(self, data, algorithm, None))
 
 
 def takes_control_characters(patch):

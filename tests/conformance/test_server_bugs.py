@@ -46,10 +46,13 @@ READERS_OF_SUCCESS = ("own_token", "given_token", "token_logs_in_at_once", "same
 ANY_WAY = ("provision.*",)
 OF_DECISIONS = ("provision.*", *(f"{way}.provision.*" for way in EVERY_WAY))
 
+# But for packages, whose checks make a device and a package each.
+MQTT = ("mqtt.provision.*", "mqtt.connect.*", "mqtt.session.*")
+
 BUGS = [
     Bug(
         server_bugs.answers_everyone,
-        ("mqtt.*",),
+        MQTT,
         {"mqtt.provision.asking_connection_only", "mqtt.provision.request_is_no_publication"},
     ),
     Bug(
@@ -93,7 +96,7 @@ BUGS = [
     Bug(server_bugs.makes_short_tokens, ANY_WAY, {"provision.given_tokens_differ"}),
     Bug(
         server_bugs.lets_anybody_in_over_mqtt,
-        ("mqtt.*", "mqtt5.*", "provision.*"),
+        (*MQTT, "mqtt5.*", "provision.*"),
         {
             "mqtt.connect.provision_to_the_letter",
             "mqtt.connect.unknown_token",
@@ -103,19 +106,25 @@ BUGS = [
         },
     ),
     Bug(
-        server_bugs.knows_any_token, ("http.*", "coap.*"), {"http.session.unknown_token", "coap.session.unknown_token"}
+        server_bugs.knows_any_token,
+        ("http.*", "coap.*"),
+        {
+            *("http.session.unknown_token", "coap.session.unknown_token"),
+            *("http.package.none", "coap.package.none"),
+        },
     ),
     Bug(server_bugs.forgets_what_came_over_another_transport, ANY_WAY, {"provision.token_everywhere"}),
     Bug(
         server_bugs.refuses_with_another_code,
-        ("mqtt.*", "mqtt5.*"),
+        (*MQTT, "mqtt5.*"),
         {"mqtt.connect.unknown_token", "mqtt.connect.provision_to_the_letter", "mqtt5.connect.unknown_token"},
     ),
-    Bug(server_bugs.knows_provision_in_any_case, ("mqtt.*", "mqtt5.*"), {"mqtt.connect.provision_to_the_letter"}),
+    Bug(server_bugs.knows_provision_in_any_case, (*MQTT, "mqtt5.*"), {"mqtt.connect.provision_to_the_letter"}),
     Bug(
         server_bugs.acknowledges_another_packet,
-        ("mqtt.*", "mqtt5.*"),
+        (*MQTT, "mqtt5.*", "mqtt.package.chunks"),
         {
+            "mqtt.package.chunks",
             "mqtt5.provision.answer",
             "mqtt5.provision.unreadable",
             "mqtt5.session.telemetry",
@@ -128,7 +137,7 @@ BUGS = [
     ),
     Bug(
         server_bugs.grants_another_subscription,
-        ("mqtt.*",),
+        MQTT,
         {
             "mqtt.provision.subscription_is_granted",
             "mqtt.provision.other_subscriptions",
@@ -137,14 +146,15 @@ BUGS = [
     ),
     Bug(
         server_bugs.grants_every_subscription,
-        ("mqtt.*", "mqtt5.*"),
+        (*MQTT, "mqtt5.*", "mqtt.package.subscriptions"),
         {
+            "mqtt.package.subscriptions",
             "mqtt.provision.other_subscriptions",
             "mqtt.session.subscriptions",
             "mqtt5.provision.other_subscriptions",
         },
     ),
-    Bug(server_bugs.answers_with_qos_1_only, ("mqtt.*",), {"mqtt.provision.subscription_is_granted"}),
+    Bug(server_bugs.answers_with_qos_1_only, MQTT, {"mqtt.provision.subscription_is_granted"}),
     Bug(
         server_bugs.answers_subscribers_only,
         ("mqtt.provision.answer_without_subscription", "mqtt.provision.subscription_is_granted"),
@@ -247,7 +257,7 @@ BUGS = [
         ("mqtt*.connect.*provision*",),
         {"mqtt.connect.user_name_provision", "mqtt5.connect.provision"},
     ),
-    Bug(server_bugs.knows_provision_as_user_name_only, ("mqtt.*", "mqtt5.*"), {"mqtt.connect.client_id_provision"}),
+    Bug(server_bugs.knows_provision_as_user_name_only, (*MQTT, "mqtt5.*"), {"mqtt.connect.client_id_provision"}),
     Bug(
         server_bugs.welcomes_whom_it_refuses,
         ("mqtt.connect.*",),
@@ -295,10 +305,52 @@ BUGS = [
         {"coap.provision.get", "coap.session.unknown_token"},
     ),
     Bug(server_bugs.ignores_coap_pings, ("coap.provision.codes", "coap.message.ping"), {"coap.message.ping"}, SHORT_S),
-    Bug(server_bugs.refuses_logins_over_tls, ("tls.*", "mqtt.*"), {"tls.mqtts.provision"}),
+    Bug(server_bugs.refuses_logins_over_tls, ("tls.*", *MQTT), {"tls.mqtts.provision"}),
     Bug(server_bugs.knows_no_certificate, ("tls.*",), {"tls.mqtts.client_certificate"}),
     Bug(server_bugs.goes_by_the_token_beside_a_certificate, ("tls.*",), {"tls.mqtts.unknown_certificate"}),
     Bug(server_bugs.takes_control_characters, ANY_WAY, {"provision.control_characters"}),
+    Bug(server_bugs.notifies_without_a_checksum, ("*.package.*",), {"mqtt.package.notified"}, SHORT_S),
+    Bug(
+        server_bugs.names_no_keys_that_do_not_apply,
+        ("mqtt.package.*",),
+        {"mqtt.package.keys_that_do_not_apply"},
+        SHORT_S,
+    ),
+    Bug(server_bugs.deletes_the_title_alone, ("mqtt.package.*",), {"mqtt.package.taken_away"}),
+    Bug(
+        server_bugs.sends_a_chunk_before_its_puback,
+        ("mqtt.package.*",),
+        {"mqtt.package.chunks", "mqtt.package.whole", "mqtt.package.keeps_to_its_request"},
+    ),
+    Bug(
+        server_bugs.forgets_the_size_of_chunks,
+        ("mqtt.package.*",),
+        {"mqtt.package.chunks", "mqtt.package.keeps_to_its_request"},
+    ),
+    Bug(server_bugs.repeats_the_last_chunk, ("mqtt.package.*",), {"mqtt.package.chunks"}),
+    Bug(server_bugs.sends_nothing_without_a_size, ("mqtt.package.*",), {"mqtt.package.whole"}),
+    Bug(server_bugs.goes_on_with_another_package, ("mqtt.package.*",), {"mqtt.package.keeps_to_its_request"}),
+    Bug(
+        server_bugs.reports_errors_of_packages_elsewhere,
+        ("mqtt.package.none", "mqtt.package.large_chunk"),
+        {"mqtt.package.none", "mqtt.package.large_chunk"},
+    ),
+    Bug(
+        server_bugs.sends_chunks_of_any_size,
+        ("mqtt.package.none", "mqtt.package.large_chunk"),
+        {"mqtt.package.large_chunk"},
+    ),
+    Bug(
+        server_bugs.has_an_empty_package_over_http,
+        ("http.package.*",),
+        {"http.package.content", "http.package.none"},
+    ),
+    Bug(
+        server_bugs.has_an_empty_package_over_coap,
+        ("coap.package.*",),
+        {"coap.package.content", "coap.package.none"},
+    ),
+    Bug(server_bugs.accepts_any_checksum, ("operator.package", "http.package.*"), {"operator.package"}),
     Bug(server_bugs.ends_sessions_at_every_save, ("operator.*",), {"operator.unchanged_credentials"}),
     Bug(server_bugs.reads_cells_as_text, ("operator.*",), {"operator.json_cell"}),
     Bug(server_bugs.makes_no_name_unique, ("operator.*",), {"operator.unique_name"}),

@@ -28,7 +28,7 @@ def _unchanged_credentials(server: CheckedServer) -> None:
     """Credentials that are saved unchanged leave the session of their device; before 4.3.1.3 they end it."""
 
     async def save(operator: ThingsBoard) -> None:
-        async with _device(operator, server) as device:
+        async with made_device(operator, server) as device:
             own = await operator.credentials(id_of(device))
             with mqtt_wire.session(server.addresses, own["credentialsId"]) as line:
                 await asyncio.sleep(_SETTLED_S)
@@ -67,7 +67,7 @@ def _unique_name(server: CheckedServer) -> None:
     """nameConflictPolicy=UNIQUIFY makes another name of one that is taken; before 4.3 that is refused."""
 
     async def save(operator: ThingsBoard) -> None:
-        async with _device(operator, server) as device:
+        async with made_device(operator, server) as device:
             try:
                 made = await operator.request(
                     "POST",
@@ -102,7 +102,7 @@ def _newer_routes(server: CheckedServer) -> None:
     """tenant/device, deviceInfos/all, deviceProfileInfos/list and customers/list exist; before 4.4 they are 404."""
 
     async def look(operator: ThingsBoard) -> None:
-        async with _device(operator, server) as device:
+        async with made_device(operator, server) as device:
             routes: dict[str, dict[str, Any]] = {
                 "tenant/device": {"deviceName": device["name"]},
                 "deviceInfos/all": {"pageSize": 1, "page": 0},
@@ -118,7 +118,7 @@ def _newer_routes(server: CheckedServer) -> None:
 
 
 @asynccontextmanager
-async def _device(operator: ThingsBoard, server: CheckedServer) -> AsyncIterator[dict[str, Any]]:
+async def made_device(operator: ThingsBoard, server: CheckedServer) -> AsyncIterator[dict[str, Any]]:
     """Make a device of the default profile, and delete it at the end."""
     made = json_object(await operator.post("/api/device", {"name": server.new_name()}))
     try:

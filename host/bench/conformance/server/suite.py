@@ -1,8 +1,20 @@
 """All checks of a server."""
 
-from bench.conformance.server import coap, decisions, exchange, http, mqtt, mqtt5, mqtt_devices, operators, tls
+from bench.conformance.server import (
+    coap,
+    decisions,
+    exchange,
+    http,
+    mqtt,
+    mqtt5,
+    mqtt_devices,
+    mqtt_packages,
+    operators,
+    packages,
+    tls,
+)
 
-_MODULES = (decisions, exchange, mqtt, mqtt_devices, mqtt5, http, coap, tls, operators)
+_MODULES = (decisions, exchange, mqtt, mqtt_devices, mqtt5, http, coap, mqtt_packages, packages, tls, operators)
 _GROUPS = ("provision", "mqtt", "mqtt5", "http", "coap", "tls", "operator")
 
 CHECKS = sorted(

@@ -249,7 +249,7 @@ class DeviceSession(MqttSession):
             self._publish(topics.PACKAGE_ERROR, refused.reason)
             self._link.close(ReasonCode.IMPLEMENTATION_SPECIFIC)
             return
-        self._acknowledge(packet)
+        super()._acknowledge(packet)  # never late: the part follows it
         self._publish(f"v2/{kind}/response/{request.split('/')[1]}/chunk/{number}", part)
 
 
