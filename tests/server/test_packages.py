@@ -317,3 +317,26 @@ def test_device_with_many_connections_has_one_part_read_at_a_time(run, tmp_path,
         return first, second
 
     assert run(scenario) == ("greedy", "other")
+
+
+def test_large_part_over_http_is_read_in_pieces(server, operator, device, monkeypatch):
+    content = bytes(range(251)) * 800
+    package = new_package(operator, content)
+    assign(operator, device, package)
+    lengths, read = [], server_packages._read
+    monkeypatch.setattr(
+        server_packages, "_read", lambda path, start, length: lengths.append(length) or read(path, start, length)
+    )
+    for size, number, expected in (
+        (2**31 - 1, 0, content),
+        (150_000, 0, content[:150_000]),
+        (150_000, 1, content[150_000:]),
+        (150_000, 2, b""),
+        (server_packages.CHUNK_LIMIT, 1, content[65536:131_072]),
+    ):
+        query = {"title": package["title"], "version": "1.0", "size": size, "chunk": number}
+        answer = operator.get(f"/api/v1/{TOKEN}/firmware", params=query)
+        assert (answer.status_code, answer.content) == (200, expected)
+        assert answer.headers["content-length"] == str(len(expected))
+    assert sum(lengths) == 2 * len(content) + server_packages.CHUNK_LIMIT
+    assert max(lengths) == server_packages.CHUNK_LIMIT

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import os
 import uuid
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,16 @@ class Content:
     file_name: str
     size: int
     path: Path
+
+    def span(self, size: int, number: int) -> range:
+        """Return the offsets of a part; none past the end.
+
+        Args:
+            size: The size of each part in bytes; 0 or less: there is one part, which is all.
+            number: Which part, from 0; a negative one is the first.
+        """
+        start, length = (size * max(number, 0), size) if size > 0 else (0, self.size)
+        return range(min(start, self.size), min(start + length, self.size))
 
 
 class Packages:
@@ -121,20 +132,25 @@ class Packages:
     async def part(self, device_id: uuid.UUID, content: Content, size: int, number: int) -> bytes:
         """Return a part of a content. It is empty past the end.
 
-        Each device has one part read at a time, however many connections it has: the others get theirs in between.
-
         Args:
             device_id: The device that asks.
             content: The content.
-            size: The size of each part in bytes; 0 or less: there is one part, which is all.
-            number: Which part, from 0.
+            size: As of `Content.span`.
+            number: Likewise.
 
         Raises:
             NoPackage: The content is not there any more.
         """
-        start, length = (size * number, size) if size > 0 else (0, content.size)
-        if start >= content.size:
-            return b""
+        span = content.span(size, number)
+        return await self._piece(device_id, content, span.start, len(span)) if span else b""
+
+    async def pieces(self, device_id: uuid.UUID, content: Content, span: range) -> AsyncIterator[bytes]:
+        """Yield a part in pieces of at most `CHUNK_LIMIT` bytes: no more of it is in memory. Raises as `part`."""
+        for at in span[::CHUNK_LIMIT]:
+            yield await self._piece(device_id, content, at, min(CHUNK_LIMIT, span.stop - at))
+
+    async def _piece(self, device_id: uuid.UUID, content: Content, start: int, length: int) -> bytes:
+        """Read some bytes: of each device one piece at a time, however many connections it has."""
         turn = self._turns.get(device_id)
         if turn is None:
             turn = self._turns[device_id] = asyncio.Lock()

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.background import BackgroundTask
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from bench.registry.audit import Origin
@@ -22,7 +22,7 @@ from bench.server.device_api import DeviceApi, Gone, Unanswered
 from bench.server.http import packages, request_ids, tomcat
 from bench.server.http.error_responses import BAD_REQUEST, BODY_LIMIT, GENERAL, TOO_MANY, body_of, error
 from bench.server.http.polls import Polls, Settle
-from bench.server.packages import ContentElsewhere, NoPackage
+from bench.server.packages import CHUNK_LIMIT, ContentElsewhere, NoPackage
 from bench.server.presence import Call, Delivery, SessionEnd, Stop
 
 # Milliseconds that a long poll waits by default.
@@ -212,10 +212,16 @@ class _DeviceRoutes:
                     return Response(status_code=400)
                 if size <= 0:
                     return packages.content_response(content.path, content.file_name)
-                part = await self._api.packages.part(device.id, content, size, max(number, 0))
+                headers = packages.headers(content.file_name)
+                span = content.span(size, number)
+                if len(span) > CHUNK_LIMIT:
+                    pieces = self._api.packages.pieces(device.id, content, span)
+                    headers |= {"Content-Length": str(len(span))}
+                    return StreamingResponse(pieces, media_type=packages.OCTETS, headers=headers)
+                part = await self._api.packages.part(device.id, content, size, number)
             except (NoPackage, ContentElsewhere):
                 return Response(status_code=404)
-            return Response(part, media_type="application/octet-stream", headers=packages.headers(content.file_name))
+            return Response(part, media_type=packages.OCTETS, headers=headers)
 
         return await self._logged_in(request, await _body(request), find)
 

@@ -5,6 +5,8 @@ from urllib.parse import quote
 
 from starlette.responses import FileResponse
 
+OCTETS = "application/octet-stream"
+
 
 def headers(file_name: str) -> dict[str, str]:
     """Return the headers that say what a file is called; what a header cannot have is percent-encoded."""
@@ -14,4 +16,4 @@ def headers(file_name: str) -> dict[str, str]:
 
 def content_response(path: Path, file_name: str) -> FileResponse:
     """Return the answer with all of a package's content."""
-    return FileResponse(path, media_type="application/octet-stream", headers=headers(file_name))
+    return FileResponse(path, media_type=OCTETS, headers=headers(file_name))
