@@ -132,6 +132,7 @@ def test_json_round_trip_gives_the_same_bytes_and_again_changes_nothing(pair, tm
         for number, device in enumerate(devices):
             store(old, number, device)
         result, before = exported(old, files[0])
+        assert result["devices"] == ok(old.operator.get("/api/tenant/devices?pageSize=1&page=0"))["totalElements"]
         if not result["devices"]:
             return
         counts = {"problems": [], "client_attributes": 0}
