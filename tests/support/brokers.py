@@ -5,7 +5,7 @@ import json
 from urllib.parse import urlencode
 
 from bench.registry import broker_keys, devices, profiles
-from bench.registry.credentials import access_token, mqtt_basic
+from bench.registry.credentials import access_token, mqtt_basic, x509
 from tests.support.http_requests import call
 
 BROKER = "cluster"
@@ -30,9 +30,15 @@ def query(server, path, body, headers, kind=FORM):
     return status, answer
 
 
-def add_device(server, name, *, token="", username="", password="", client_id="", profile="default"):
-    """Make a device with a token, or with basic credentials, as an operator may."""
-    own = access_token(token) if token else mqtt_basic(client_id, username, password)
+def add_device(server, name, *, token="", username="", password="", client_id="", certificate="", profile="default"):
+    """Make a device with a token, a certificate or basic credentials, as an operator may."""
+    own = (
+        access_token(token)
+        if token
+        else x509(certificate)
+        if certificate
+        else mqtt_basic(client_id, username, password)
+    )
 
     def create(session):
         return devices.create(session, name, profiles.by_name(session, profile), own=own).id

@@ -154,6 +154,23 @@ def named(secret_box: SecretBox, connection: Connection, names: Sequence[MqttLog
     return [_meant(secret_box, login, each, rows) for login, each in zip(names, wanted, strict=True)]
 
 
+def certified(secret_box: SecretBox, connection: Connection, certificates: Sequence[str]) -> list[DeviceLogin | None]:
+    """Return the devices with these very certificates, with their topics at a broker, or None (a batch function)."""
+    wanted = [secret_box.digest(credentials.sha3(each)) for each in certificates]
+    rows = _rows(connection, wanted, _NAMED)
+    return [_certified(secret_box, rows.get(each)) for each in wanted]
+
+
+def _certified(secret_box: SecretBox, row: Any) -> DeviceLogin | None:
+    if row is None or row.type != CredentialsType.X509_CERTIFICATE or not credentials.is_genuine(secret_box, row):
+        return None
+    return _with_topics(row)
+
+
+def _with_topics(row: Any) -> DeviceLogin:
+    return replace(DeviceLogin.of_row(row), topics=row.template.get("topics", broker_topics.PATTERN))
+
+
 def _meant(secret_box: SecretBox, login: MqttLogin, wanted: dict[str, str], rows: dict[str, Any]) -> DeviceLogin | None:
     for candidate, lookup in wanted.items():
         row = rows.get(lookup)
@@ -162,7 +179,7 @@ def _meant(secret_box: SecretBox, login: MqttLogin, wanted: dict[str, str], rows
             own = credentials.from_row(secret_box, row)  # raises for another device's
             if own.id != candidate:
                 return None
-            return replace(DeviceLogin.of_row(row), topics=row.template.get("topics", broker_topics.PATTERN))
+            return _with_topics(row)
     return None
 
 

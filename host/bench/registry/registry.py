@@ -79,7 +79,7 @@ class Registry:
         self.feed = base.feed
         self.release = release
         self.is_online_here: Callable[[uuid.UUID], bool | None] = lambda _: None
-        """Returns whether a device is online, as the server here knows; None: what is stored counts."""
+        """Returns whether a device is live, so that a proof of its key is a clone's; None: what is stored counts."""
         self._database = base
         self._commits = Pipeline(base.write)
         self._lookups = Pipeline(base.look_up)
@@ -89,6 +89,7 @@ class Registry:
         self._chain = partial(chains.provision, secret_box)
         self._login = partial(logins.login, secret_box)
         self._named = partial(logins.named, secret_box)
+        self._certified = partial(logins.certified, secret_box)
         self._find = partial(logins.find, secret_box)
         self._find_by_key = partial(logins.find_by_key, secret_box)
         self._broker = partial(broker_keys.check, secret_box)
@@ -264,6 +265,11 @@ class Registry:
     async def named(self, login: MqttLogin) -> DeviceLogin | None:
         """Return the device that a user name and a client id belong to, whatever the password."""
         found: DeviceLogin | None = await self._lookups.submit(self._named, login)
+        return found
+
+    async def certified(self, certificate: str) -> DeviceLogin | None:
+        """Return the device with this certificate (as `trim_certificate` leaves it), with its topics at a broker."""
+        found: DeviceLogin | None = await self._lookups.submit(self._certified, certificate)
         return found
 
     async def is_broker(self, name: str, key: str) -> bool:

@@ -1,5 +1,6 @@
 """Brokers' questions: who may query, whom they are told to let in, and what a device may do there."""
 
+import base64
 import json
 from itertools import product
 from urllib.parse import quote
@@ -158,6 +159,61 @@ def test_device_is_let_in_by_what_it_logs_in_with_and_under_its_own_name(as_brok
         mosquitto = as_broker("mosquitto/user", {**common, "clientid": client_id})[0]
         found = (rabbitmq == b"allow", emqx == b'{"result":"allow"}', mosquitto == 200)
         assert found == (expected,) * 3, (client_id, username, password)
+
+
+CERTIFIED, CERTIFICATE = "drill-1", base64.b64encode(b"the DER of a certificate" * 20).decode()
+
+
+@pytest.fixture(scope="module")
+def certified(shared_server, as_broker):
+    """A device with a certificate; returns what asks as a broker does."""
+    add_device(shared_server, CERTIFIED, certificate=CERTIFICATE)
+    return as_broker
+
+
+def test_emqx_lets_in_a_device_by_the_very_certificate_that_it_has(certified):
+    other = base64.b64encode(b"the DER of another one" * 20).decode()
+    pem = f"-----BEGIN CERTIFICATE-----\n{CERTIFICATE}\n-----END CERTIFICATE-----\n"
+    for fields, expected in [
+        ({"cert_pem": CERTIFICATE}, True),
+        ({"cert_pem": pem, "username": ""}, True),
+        ({"cert_pem": CERTIFICATE, "username": NAME, "password": PASSWORD}, True),  # nothing else counts
+        ({"cert_pem": CERTIFICATE, "clientid": NAME, "username": NAME, "password": PASSWORD}, False),
+        ({"cert_pem": other, "clientid": NAME, "username": NAME, "password": PASSWORD}, True),  # of a whole fleet
+        ({"cert_pem": other}, False),
+        ({"cert_pem": CERTIFICATE[:-4]}, False),
+        ({"cert_pem": ""}, False),
+        ({"cert_pem": "${cert_pem}"}, False),  # of an EMQX that does not know it
+        ({"cert_pem": CERTIFICATE, "clientid": NAME}, False),
+        ({"cert_common_name": CERTIFIED, "cert_subject": f"CN={CERTIFIED}", "username": CERTIFIED}, False),
+    ]:
+        question = {"clientid": CERTIFIED, **fields}
+        assert certified("auth/", question, JSON) == (ALLOWED if expected else DENIED)["auth/"], fields
+        topic = {"topic": f"iot/default/{question['clientid']}/data", "action": "publish"}
+        assert certified("acl/", {**question, **topic}, JSON) == (ALLOWED if expected else DENIED)["acl/"], fields
+    theirs = {"topic": f"iot/default/{NAME}/data", "action": "publish"}
+    assert certified("acl/", {"clientid": CERTIFIED, "cert_pem": CERTIFICATE, **theirs}, JSON) == DENIED["acl/"]
+
+
+def test_devices_without_a_user_name_are_denied_whatever_their_client_id_is(shared_server, certified):
+    add_device(shared_server, "client-1", client_id="client-1")
+    assert certified("auth/", {"clientid": "client-1", "cert_pem": "x"}, JSON) == DENIED["auth/"]
+    assert certified("auth/", {"clientid": "client-1"}, JSON) == DENIED["auth/"]
+
+
+@pytest.mark.parametrize("name", [CERTIFIED, f"CN={CERTIFIED}", CERTIFICATE])
+@pytest.mark.parametrize("password", [{}, {"password": ""}, {"password": CERTIFICATE}])
+def test_name_of_a_certificate_is_no_proof_to_rabbitmq_and_mosquitto(certified, name, password):
+    """Theirs look the same whether there was a certificate or not, and one of any authority may have the name."""
+    more = {"username": name, **password, "cert_pem": CERTIFICATE, "clientid": CERTIFIED}
+    amqp = {**more, "client_id": CERTIFIED, "vhost": "/", "ssl_cert_subject": f"CN={CERTIFIED}"}
+    for path, fields in (("rabbitmq/user", amqp), ("rabbitmq/vhost", amqp), ("mosquitto/user", more)):
+        assert certified(path, fields) == DENIED[path]
+    topic = {"topic": f"iot/default/{CERTIFIED}/data", "acc": 2}
+    assert certified("mosquitto/acl", {**more, **topic}) == DENIED["mosquitto/acl"]
+    exchange = {**EXCHANGE, "variable_map.client_id": CERTIFIED, "username": name, "permission": "write"}
+    routing_key = f"iot.default.{CERTIFIED}.data"
+    assert certified("rabbitmq/topic", {**exchange, "routing_key": routing_key}) == DENIED["rabbitmq/topic"]
 
 
 def test_amqp_client_and_other_virtual_hosts_are_denied(as_broker):

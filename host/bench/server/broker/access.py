@@ -4,13 +4,13 @@ At the broker a device's client id is its name, and nothing else: another's woul
 messages that wait in it.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from enum import StrEnum
 
 from bench.contract.broker_topics import Topics
 from bench.registry.audit import Origin
-from bench.registry.credentials import MqttLogin
+from bench.registry.credentials import MqttLogin, trim_certificate
 from bench.registry.logins import DeviceLogin
 from bench.server.device_api import DeviceApi
 from bench.server.limits import Limited, Limits, Rules
@@ -65,7 +65,9 @@ class BrokerAccess:
             await api.refusals.record(source, what=_BROKER_LOGIN, entity="", result="refused")
         return known
 
-    async def login(self, broker: str, login: MqttLogin, source: Origin, *, seen_at: str = "") -> bool:
+    async def login(
+        self, broker: str, login: MqttLogin, source: Origin, *, seen_at: str = "", certificate: str = ""
+    ) -> bool:
         """Return whether a device may log in at a broker.
 
         Args:
@@ -73,6 +75,8 @@ class BrokerAccess:
             login: What the device showed. Without a client id that is not looked at.
             source: The broker's request.
             seen_at: The address of the device, if the broker says so.
+            certificate: The TLS certificate whose key the device has proven to the broker, if the broker passes all of
+                it on. If it is a device's, nothing else counts.
         """
         api, name = self._api, login.username or login.client_id
         limits, place = (api.limits, seen_at) if seen_at else (self._nowhere, f"broker {broker}")
@@ -81,7 +85,7 @@ class BrokerAccess:
         try:
             async with limits.turn(place):
                 limits.check(place, name, name)
-                device = await api.registry.login(_with_client_id(login))
+                device = await self._found(login, certificate, api.registry.login)
                 if device is None:
                     limits.failed(place, name, name)
                 else:
@@ -106,19 +110,27 @@ class BrokerAccess:
         """Return whether a device that was let in still may be there; its password is not asked for again."""
         return await self._decide(broker, login, source, lambda _device: True)
 
-    async def may(self, broker: str, login: MqttLogin, action: Action, topic: str, source: Origin) -> bool:
+    async def may(  # noqa: PLR0913 - all that a broker asks
+        self, broker: str, login: MqttLogin, action: Action, topic: str, source: Origin, *, certificate: str = ""
+    ) -> bool:
         """Return whether a device may publish to a topic, or subscribe to it."""
 
         def is_own(device: DeviceLogin) -> bool:
             own = Topics.of(self.prefix, device.profile_name, device.name, device.topics)
             return topic in own.published if action is Action.PUBLISH else topic == own.commands
 
-        return await self._decide(broker, login, source, is_own, action=action.value)
+        return await self._decide(broker, login, source, is_own, certificate, action=action.value)
 
     async def _decide(
-        self, broker: str, login: MqttLogin, source: Origin, is_right: Callable[[DeviceLogin], bool], **fields: str
+        self,
+        broker: str,
+        login: MqttLogin,
+        source: Origin,
+        is_right: Callable[[DeviceLogin], bool],
+        certificate: str = "",
+        **fields: str,
     ) -> bool:
-        device = await self._api.registry.named(_with_client_id(login))
+        device = await self._found(login, certificate, self._api.registry.named)
         if device is not None and self._is_let_in(device, login) and is_right(device):
             self._api.activity.seen(device.id)
             return True
@@ -127,6 +139,14 @@ class BrokerAccess:
         entity = "" if device is None else device.subject
         await self._api.refusals.record(source, what="broker.access", entity=entity, result="denied")
         return False
+
+    async def _found(
+        self, login: MqttLogin, certificate: str, find: Callable[[MqttLogin], Awaitable[DeviceLogin | None]]
+    ) -> DeviceLogin | None:
+        """Return the device of a certificate; or else that of a login with a user name."""
+        if certificate and (device := await self._api.registry.certified(trim_certificate(certificate))) is not None:
+            return device
+        return await find(_with_client_id(login)) if login.username else None
 
     def _is_let_in(self, device: DeviceLogin | None, login: MqttLogin) -> bool:
         return (

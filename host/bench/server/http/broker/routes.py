@@ -90,14 +90,20 @@ class _Hooks:
 
     async def emqx_login(self, broker: str, fields: Fields, source: Origin) -> bool:
         seen_at = fields.get("peerhost", "")
-        login = _login(fields, "clientid")
-        return await self._access.login(broker, login, source, seen_at=seen_at if addresses.is_ip(seen_at) else "")
+        login, certificate = _emqx_login(fields)
+        seen_at = seen_at if addresses.is_ip(seen_at) else ""
+        return await self._access.login(broker, login, source, seen_at=seen_at, certificate=certificate)
 
     async def emqx_topic(self, broker: str, fields: Fields, source: Origin) -> bool:
         action, topic = _EMQX_ACTIONS.get(fields.get("action", "")), fields.get("topic", "")
         if action is None:
             raise Unreadable
-        return await self._access.may(broker, _login(fields, "clientid"), action, topic, source)
+        login, certificate = _emqx_login(fields)
+        return await self._access.may(broker, login, action, topic, source, certificate=certificate)
+
+    # RabbitMQ and mosquitto-go-auth pass on a name of a certificate as the user name. That is no proof: their requests
+    # do not say whether there was a certificate at all, and whoever has one of any authority that the broker trusts can
+    # have that name. So a device with a certificate is denied there.
 
     # RabbitMQ: deps/rabbitmq_auth_backend_http/README.md. Clients of AMQP have no client id: they are denied.
 
@@ -153,6 +159,14 @@ def _login(fields: Fields, client_id: str) -> MqttLogin:
     if not fields.get("username"):
         raise Unreadable
     return MqttLogin(client_id=fields.get(client_id, ""), username=fields["username"], password=fields.get("password"))
+
+
+def _emqx_login(fields: Fields) -> tuple[MqttLogin, str]:
+    """Return the login in a request of EMQX, and the client's certificate: one with it needs no user name."""
+    certificate = fields.get("cert_pem", "")
+    if certificate and not fields.get("username"):
+        return MqttLogin(client_id=fields.get("clientid", "")), certificate
+    return _login(fields, "clientid"), certificate
 
 
 def _rabbitmq_login(fields: Fields, client_id: str) -> MqttLogin | None:
