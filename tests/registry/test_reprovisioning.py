@@ -17,9 +17,10 @@ from bench.registry.changes import Withdrawal
 from bench.registry.clock import now_ms
 from bench.registry.credentials import MqttLogin, access_token
 from bench.registry.device_secrets import NONCE_LIFE_MS, Nonces
-from bench.registry.model import Credentials, Customer, Device, Profile
+from bench.registry.model import SERVER_SCOPE, Credentials, Customer, Device, Profile
 from bench.registry.provision_type import Again, ProvisionType
 from bench.registry.provisioning import Status
+from bench.registry.reprovisioning import RECENT_S
 from tests.support.at_rest import everything, holding
 from tests.support.proofs import nonce_for, proven, reference, request_for
 from tests.support.servers import on_both_databases
@@ -146,7 +147,6 @@ def test_stolen_provisioning_secret_makes_no_key_of_a_device(run):
         ({"gateway_id": Device.id}, "sub_device"),
         ({"decommissioned_ms": 1}, "decommissioned"),
         ({"deactivated_ms": 1}, "deactivated"),
-        ({"is_online": True}, "clone_online"),
     ],
     ids=lambda each: each if isinstance(each, str) else "",
 )
@@ -176,6 +176,37 @@ def test_device_that_is_online_here_is_so_before_that_is_stored(run):
         await change(registry, is_online=True)  # and its session has just ended here
         registry.is_online_here = lambda _: False
         assert (await provision(registry, profile)).why == "keep"
+
+    run(scenario)
+
+
+@on_both_databases
+@both_policies
+@pytest.mark.parametrize(
+    ("connected", "disconnected", "recent_s", "live"),
+    [
+        (2, 1, 900, True),
+        (None, None, 1, True),
+        (1, 2, 1, True),
+        (None, None, RECENT_S + 60, False),
+        (1, 2, RECENT_S + 60, False),
+        ("soon", None, RECENT_S + 60, False),
+    ],
+)
+def test_device_at_another_server_is_live_by_its_session_or_its_last_request(
+    run, again, connected, disconnected, recent_s, live
+):
+    async def scenario(registry):
+        profile = await new_profile(registry, again)
+        await with_history(registry, profile)
+        await change(registry, is_online=True)
+        times = {"lastConnectTime": connected, "lastDisconnectTime": disconnected}
+        times["lastActivityTime"] = now_ms() - round(recent_s * 1000)
+        stored = {key: each for key, each in times.items() if each is not None}
+        await registry.save_attributes(await id_of(registry), stored, SERVER_SCOPE)
+        before = await registry.devices()
+        assert (await provision(registry, profile)).why == ("clone_online" if live else again)
+        assert (await registry.devices() == before) is live
 
     run(scenario)
 

@@ -6,6 +6,7 @@ it: the time of its last proof. So a replay is told on all servers of a database
 These requests are decided one after the other, as operators' changes are.
 """
 
+import json
 import uuid
 from dataclasses import replace
 from enum import StrEnum
@@ -15,13 +16,18 @@ from sqlalchemy.orm import Session
 
 from bench.registry import audit, credentials, devices, group_keys, lifecycle, names, packages, provisioning
 from bench.registry.audit import Origin, Subject
+from bench.registry.clock import now_ms
 from bench.registry.credentials import DeviceCredentials, RefusedCredentials
 from bench.registry.device_secrets import Nonces
 from bench.registry.encryption import WrongKey
-from bench.registry.model import Attribute, Credentials, Device, Profile
+from bench.registry.model import SERVER_SCOPE, Attribute, Credentials, Device, Profile
 from bench.registry.provision_type import Again, ProvisionType
 from bench.registry.provisioning import FAILURE, PreparedRequest, ProvisionOutcome, ProvisionRequest, Status
 
+RECENT_S = 30.0
+"""Seconds after a request for which a device without a session counts as online: its proof would be a clone's."""
+# What another server stores of that is so old.
+_STORED_S = 5.0
 _DELETED = "device.deleted"
 _CREDENTIALS_UPDATED = "device.credentials_updated"
 
@@ -63,7 +69,8 @@ def decide(
         nonces: Checks the nonces of proofs.
         request: The request, with a proof.
         origin: Its origin.
-        online_here: Whether the device is online, as far as this server knows; None leaves that to what is stored.
+        online_here: Whether the device has a session or an open poll, or was heard a moment ago, as far as this server
+            knows; None leaves that to what is stored.
 
     Returns:
         The outcome: SUCCESS, or FAILURE and why.
@@ -94,7 +101,7 @@ def _decide(  # noqa: PLR0913 - all that a decision needs
     if device is None or profile is None or not _is_proven(session, nonces, profile, prepared):
         raise _Refused(Refusal.POLICY)
     _check(profile, device)
-    if device.is_online if online_here is None else online_here:
+    if _is_online_elsewhere(session, device) if online_here is None else online_here:
         raise _Refused(Refusal.CLONE_ONLINE)
     session.get_one(Credentials, device.id, with_for_update=True)  # before the device, as everywhere
     if not _spend(session, nonces, device.id, request.nonce):
@@ -110,6 +117,17 @@ def _decide(  # noqa: PLR0913 - all that a decision needs
         return _keep(session, device, own, origin)
     except (RefusedCredentials, WrongKey):
         raise _Refused(Refusal.CREDENTIALS) from None
+
+
+def _is_online_elsewhere(session: Session, device: Device) -> bool:
+    """Return whether another server has a session of a device, or had a request of it lately, as far as is stored."""
+    keys = ("lastConnectTime", "lastDisconnectTime", "lastActivityTime")
+    stored = select(Attribute.key, Attribute.value).where(
+        Attribute.device_id == device.id, Attribute.scope == SERVER_SCOPE, Attribute.key.in_(keys)
+    )
+    times = {row.key: found for row in session.execute(stored) if isinstance(found := json.loads(row.value), int)}
+    connected, disconnected, last = (times.get(key, 0) for key in keys)
+    return device.is_online and (connected > disconnected or now_ms() - last < (RECENT_S + _STORED_S) * 1000)
 
 
 def _is_proven(session: Session, nonces: Nonces, profile: Profile, prepared: PreparedRequest) -> bool:

@@ -19,6 +19,7 @@ from bench.registry.batching import Conflict
 from bench.registry.clock import now_ms
 from bench.registry.model import SERVER_SCOPE, Attribute
 from bench.registry.registry import Registry
+from bench.registry.reprovisioning import RECENT_S
 
 ACTIVE, TIMEOUT = "active", "inactivityTimeout"
 LAST_ACTIVITY, LAST_CONNECT, LAST_DISCONNECT = "lastActivityTime", "lastConnectTime", "lastDisconnectTime"
@@ -83,13 +84,22 @@ class Activity:
             state.is_online = self._online[device_id] = True
         self._seen.add(device_id)
 
-    def is_online(self, device_id: uuid.UUID) -> bool | None:
-        """Return whether a device is online, also what is not stored yet; None if another server may know it."""
-        if (state := self._active.get(device_id)) is not None and state.is_online:
+    def is_live(self, device_id: uuid.UUID, *, has_session: bool) -> bool | None:
+        """Return whether a device has a session or sent something a moment ago; None if another server may know it.
+
+        Less than to be online: a device that sends over HTTP or CoAP stays online for minutes.
+
+        Args:
+            device_id: The device.
+            has_session: It has one here, or a poll or an observation that is open.
+        """
+        state = self._active.get(device_id)
+        is_recent = state is not None and state.is_online and self._clock() - state.last_ms < RECENT_S * 1000
+        if has_session or is_recent:
             return True
         if not self._registry.name:
             return False
-        return self._online.get(device_id, self._storing.get(device_id))
+        return False if self._online.get(device_id, self._storing.get(device_id)) is False else None
 
     # The server's side.
 

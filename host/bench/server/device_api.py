@@ -111,7 +111,9 @@ class DeviceApi:
         self.activity = Activity(registry)
         self.packages = Packages(registry, journal)
         self.rollouts = Rollouts(registry, journal, self.packages.assigned)
-        registry.is_online_here = self.activity.is_online
+        registry.is_online_here = lambda device_id: self.activity.is_live(
+            device_id, has_session=self.presence.is_connected(device_id)
+        )
         self.late_store = LateStore(
             journal.failure, lambda device_id: self.presence.notify_session_end(device_id, SessionEnd.DELETED)
         )

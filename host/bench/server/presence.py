@@ -213,7 +213,7 @@ class Presence:
         return bool(device and device.on_call)
 
     def is_connected(self, device_id: uuid.UUID) -> bool:
-        """Return whether the device has a session."""
+        """Return whether the device has a session: a poll or an observation that is open, too."""
         device = self._devices.get(device_id)
         return bool(device and device.on_ending)
 
