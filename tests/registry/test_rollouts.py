@@ -173,13 +173,12 @@ def test_no_more_devices_are_assigned_than_the_rate_allows(run):
 
 def test_silent_device_is_failed_with_its_cause_and_gets_back_what_it_had(run):
     async def scenario(field):
-        await field.registry.write(
-            lambda session: session.execute(
-                update(Device).where(Device.name == "d00000").values(firmware_id=field.packages[OLD])
-            )
-        )
+        gone = await field.package("0.9")
+        for name, package_id in (("d00000", field.packages[OLD]), ("d00001", gone)):
+            await change(field, name, lambda _, device, own=package_id: setattr(device, "firmware_id", own))
         await field.start(canary=3, timeout_ms=1_800_000)
         await field.turn()
+        await field.registry.write(lambda session: packages.delete(session, packages.get(session, gone)))
         await field.report(["d00001"], fw_state="DOWNLOADING")
         await field.report(["d00002"], fw_state="UPDATED", current_fw_title=TITLE, current_fw_version="1.5")
         await field.turn(later_ms=10_000)

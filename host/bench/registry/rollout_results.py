@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, select, update
+from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from bench.registry import packages
@@ -152,10 +152,12 @@ def settle(session: Session, rollout: Rollout, results: Sequence[Result], now: i
     for each in results:
         each.row.state, each.row.cause, each.row.ended_ms = each.state.value, each.cause, now
     back = {each.row.device_id: each.row.previous_id for each in results if each.puts_back and each.row.assigned_ms}
-    wanted = {each for each in back.values() if each != rollout.package_id}
-    there = set(session.scalars(select(Package.id).where(Package.id.in_(wanted)))) if wanted else set()
     for device_id, previous in back.items():
-        values = {own.key: previous if previous in there else None, "version": Device.version + 1}
-        session.execute(update(Device).where(Device.id == device_id).values(values))
+        may_have = or_(Package.profile_id.is_(None), Package.profile_id == Device.profile_id)
+        still_there = select(Package.id).where(Package.id == previous, Package.id != rollout.package_id, may_have)
+        values = {own.key: still_there.correlate(Device).scalar_subquery(), "version": Device.version + 1}
+        session.execute(
+            update(Device).where(Device.id == device_id).values(values).execution_options(synchronize_session=False)
+        )
     if back:
         packages.notify_devices(session, back)

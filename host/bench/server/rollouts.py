@@ -15,7 +15,8 @@ from bench.server.journal import Journal
 
 # Seconds between two looks while there is a rollout.
 _TURN_S = 1.0
-# Seconds between two looks for rollouts that another server began, which then drives them: it may have died.
+# Seconds between two looks for rollouts that another server began, which then drives them: it may have died. Also
+# after a failure.
 _LOOK_S = 15.0
 
 
@@ -42,10 +43,10 @@ class Rollouts:
         """Drive rollouts until cancelled. A failure is an event, and tried again."""
         while True:
             self._changed.clear()
-            pause_s = _TURN_S
+            pause_s = _LOOK_S
             try:
-                if not await self.turn():
-                    pause_s = _LOOK_S
+                if await self.turn():
+                    pause_s = _TURN_S
             except Exception as error:  # noqa: BLE001 - whatever it was, the server goes on
                 self._journal.failure(error, what="rollouts")
             with suppress(TimeoutError):
