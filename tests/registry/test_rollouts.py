@@ -236,8 +236,28 @@ def test_state_of_before_the_assignment_counts_for_nothing(run):
         await field.turn()
         assert await field.turn() is None
         assert len(await field.updating()) == 2
+        await field.report(["d00000"], fw_state="FAILED")
+        await field.turn()
+        assert await field.cause("d00000") == "without a cause"
 
     with_field(run, scenario, 2)
+
+
+def test_device_that_was_assigned_the_package_before_is_notified_anew(run):
+    async def scenario(field):
+        def assign(session, device):
+            device.firmware_id = field.packages[NEW]
+            packages.notify_devices(session, [device.id])
+
+        await change(field, "d00000", assign)
+        await field.start()
+        await field.turn()
+        assert await field.times_notified() == {"d00000": 2}
+        await field.fail(["d00000"])
+        await field.turn()
+        assert await field.own("d00000") == ""  # it is not to try again unasked
+
+    with_field(run, scenario, 1)
 
 
 def test_device_that_an_operator_has_a_hand_in_is_left_out(run):
