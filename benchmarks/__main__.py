@@ -20,6 +20,7 @@ from bench import paths
 from bench.errors import BenchError
 from bench.load import host_info
 from benchmarks import (
+    board_updates,
     device,
     flashing,
     fleets,
@@ -70,7 +71,7 @@ def main() -> int:
                 "peer": lambda: peer.measure(options.seconds, step),
                 "idle": lambda: idle.measure(options.connections, step),
                 "neighbours": lambda: neighbours.measure(options.seconds, step),
-                "updates": lambda: updates.measure(options.seconds, step),
+                "updates": lambda: board_updates.measure(step) + updates.measure(options.seconds, step),
                 "provisioning": lambda: provisioning.measure(step),
                 "moving": lambda: moving.measure(step),
                 "ram": lambda: ram.measure(step),

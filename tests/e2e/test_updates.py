@@ -9,6 +9,8 @@ from bench.flash import firmware
 from bench.flash.filesystem import change, read_files
 from bench.flash.package import signing
 from bench.server.mqtt.chunk_requests import ChunkRequests
+from bench.virtual.environment import CHIP_HEAP, Conditions, Wear
+from tests.support.boards import ca_file, way_settings
 from tests.support.updates import NEXT, Updates, application_package, firmware_files, firmware_package, in_force
 
 OLD = firmware.version()
@@ -284,6 +286,45 @@ def test_chunk_of_garbage_is_never_installed(online, monkeypatch):
         power.expect_event("update", step="failed")
         assert "damaged" in updates.until(fw_state="FAILED")["fw_error"]
     assert in_force(power.events) == [OLD]
+
+
+@pytest.mark.parametrize("kind", ["ACCESS_TOKEN", "X509_CERTIFICATE"])
+def test_update_fits_into_the_heap_of_a_chip_under_tls(online, server, kind):
+    board, updates = online(
+        files=ca_file(server), update={"key": PUBLIC}, **way_settings(server, "mqtt", tls=True, kind=kind)
+    )
+    updates.assign(firmware_package(key=KEY))
+    with board.power_on(Conditions(heap=CHIP_HEAP)) as power:
+        expect_kept(power)
+    assert not [each for each in power.events if each["event"] == "no_memory"]
+
+
+def test_update_for_which_there_is_no_room_is_refused_before_anything_is_written(online):
+    board, updates = online()
+
+    def fill(fs):
+        with fs.open("filler", "wb") as file:
+            file.write(bytes(1_700_000))
+
+    board.burn(change(board.flash(), fill))
+    updates.assign(firmware_package())
+    with board.power_on() as power:
+        failed(power, updates, "no room")
+    assert not [path for path in read_files(board.flash()) if path.startswith("fw.")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [0, 1, 5, 20, 60, 200, 500, 900])
+def test_flash_that_fails_from_some_write_on_keeps_the_old_version(online, after):
+    board, updates = online()
+    updates.assign(firmware_package())
+    with board.power_on(Conditions(wear=Wear(after=after, blocks=()))) as power:
+        power.expect_event("listening")
+        for event in power.follow(20):
+            if event["event"] == "update" and event["step"] in ("failed", "updated"):
+                break
+    with board.power_on() as power:
+        expect_kept(power)
 
 
 def test_update_that_is_cancelled_leaves_nothing_to_do(online):

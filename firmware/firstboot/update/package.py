@@ -26,7 +26,8 @@ _PATH_LIMIT = const(96)
 _TEXT_LIMIT = const(64)
 _ABI = const(6)
 _UNSIGNED = bytes(64)
-_NO_KEY = "0" * 130
+_POINT = const(65)
+_NO_KEY = "0" * 2 * _POINT
 _CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/"
 # Never a package's: what a board has of its own, and what starts it.
 _OWN = ("boot.py", "settings.json", "vault.0", "vault.1", "trees.0", "trees.1")
@@ -80,8 +81,14 @@ def _check_signature(signature: bytes, digest: bytes, key: str) -> None:
         raise Refused("the package is not signed")
     from firstboot import p256
 
+    try:
+        public = binascii.unhexlify(key)
+    except ValueError:
+        public = b""
+    if len(public) != _POINT:  # typed on the console, say
+        raise Refused("update.key is not a public key: bench firmware key prints it")
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
-    if not p256.verify(binascii.unhexlify(key), digest, r, s, board.feed):
+    if not p256.verify(public, digest, r, s, board.feed):
         raise Refused("the package has another signature than update.key's")
 
 
@@ -90,7 +97,7 @@ def _is_right(values: dict[str, str]) -> bool:
     for name in ("title", "version"):
         if not 0 < len(values[name]) <= _TEXT_LIMIT:
             return False
-    if len(values.get("key", _NO_KEY)) != len(_NO_KEY):
+    if len(binascii.unhexlify(values.get("key", _NO_KEY))) != _POINT:
         return False
     count, size, digest, length = list_of(values)
     is_list = 0 < count <= _FILES_LIMIT and 0 < length <= size <= _LIST_LIMIT and len(digest) == HASH
@@ -152,6 +159,8 @@ def files(path: str, values: dict[str, str], total: int) -> object:
                 size, length = int(size_text), int(length_text)
             except ValueError:
                 raise Refused("the list of the package is damaged")
+            if values["kind"] == "sw" and name.lower().startswith("firstboot/"):  # it would come before the firmware's
+                name = ""
             if not (_is_path(name) and len(digest) == HASH and 0 <= length <= size <= _FILE_LIMIT):
                 raise Refused("the package has a file that is not allowed: %s" % name[:_PATH_LIMIT])
             if size and not length:
@@ -166,7 +175,7 @@ def files(path: str, values: dict[str, str], total: int) -> object:
 def _is_path(name: str) -> bool:
     """Return whether a file may have this path in a tree."""
     parts = name.split("/")
-    if not 0 < len(name) <= _PATH_LIMIT or name in _OWN or name.endswith(".new"):
+    if not 0 < len(name) <= _PATH_LIMIT or name.lower() in _OWN or name.lower().endswith(".new"):
         return False
     return all(each in _CHARACTERS for each in name) and all(part.strip(".") for part in parts)
 
