@@ -162,7 +162,7 @@ def activate(device: Device) -> bool:
 def decommission(session: Session, device: Device) -> bool:
     """Have nobody use a device's name and credentials again, not even after it is deleted.
 
-    From now on it is let in for one thing, over MQTT: the order to wipe itself. `wiped` ends that.
+    From now on it is let in for one thing: the order to wipe itself. `wiped` ends that.
 
     Returns:
         False if it is decommissioned already.

@@ -53,7 +53,7 @@ T = TypeVar("T", ProvisionOutcome, ChainOutcome)
 _EMPTY_LIST = 256
 _PROVISION, _LOGIN, _ROTATE = "provision", "login", "rotateCredentials"
 _request_bytes = RandomBytes(6)
-# Transports over which a decommissioned device is let in for the order to wipe itself.
+# Transports with sessions, one of which is for the order to wipe itself that a decommissioned device is let in for.
 _WIPES = ("mqtt", "mqtts")
 
 
@@ -237,10 +237,19 @@ class DeviceApi:
         """Return the device of an MQTT login, None if it is refused. Raises Limited."""
         return await self._login(source, login.username or login.client_id, lambda: self.registry.login(login))
 
-    async def token_login(self, token: str, source: Origin) -> DeviceLogin | None:
-        """Return the device with this access token, None if there is none. Raises Limited."""
-        device = await self._login(source, token, lambda: self.registry.token_login(token))
-        if device is not None:
+    async def token_login(self, token: str, source: Origin, *, wipes: bool = False) -> DeviceLogin | None:
+        """Return the device with this access token, None if there is none.
+
+        Args:
+            token: The token.
+            source: The origin of the request.
+            wipes: A decommissioned device is let in for the order to wipe itself (`wipe`), which the caller gives it.
+
+        Raises:
+            Limited: This caller failed too often.
+        """
+        device = await self._login(source, token, lambda: self.registry.token_login(token), wipes=wipes)
+        if device is not None and not device.is_decommissioned:
             self.activity.seen(device.id)
         return device
 
@@ -249,14 +258,14 @@ class DeviceApi:
         return await self._login(source, certificate, lambda: self.registry.certificate_login(certificate))
 
     async def _login(
-        self, source: Origin, name: str, decide: Callable[[], Awaitable[DeviceLogin | None]]
+        self, source: Origin, name: str, decide: Callable[[], Awaitable[DeviceLogin | None]], *, wipes: bool = False
     ) -> DeviceLogin | None:
         proven = source.is_proven
         async with self.limits.turn(source.address, proven=proven):
             check = partial(self.limits.check, source.address, name, name, proven=proven)
             await self._within_limits(check, source, _LOGIN, self.metrics.login)
             device = await self._found(decide)
-            if device is not None and device.is_decommissioned and source.transport not in _WIPES:
+            if device is not None and device.is_decommissioned and not (wipes or source.transport in _WIPES):
                 device = None
             if device is None:
                 self.limits.failed(source.address, name, name, proven=proven)

@@ -7,7 +7,7 @@ resource there. ThingsBoard's are events: each change of attributes and each cal
 import asyncio
 import itertools
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Self
@@ -21,7 +21,7 @@ from bench.registry.audit import Origin
 from bench.registry.device_room import Full
 from bench.registry.logins import DeviceLogin
 from bench.registry.provisioning import Status
-from bench.server import device_api, device_json, json_reader, json_writer, protobuf
+from bench.server import device_api, device_json, json_reader, json_writer, protobuf, wipe
 from bench.server.awaited_acks import AwaitedAcks
 from bench.server.coap.blocks import BadBlock, BlockTransfers, Unfinished
 from bench.server.coap.paths import (
@@ -226,7 +226,12 @@ class CoapServer:
         about, observe = feature(path), pipe.request.opt.observe
         if about is None or about is Feature.TELEMETRY or (about is not Feature.ATTRIBUTES and observe is None):
             raise _CoapRefusal(codes.BAD_REQUEST)
-        device = await self._login(path, source)
+        device = await self._login(path, source, wipes=about is Feature.RPC and observe != _DEREGISTER)
+        if device.is_decommissioned:
+            self._stack.separate(pipe.request)
+            self._notify(pipe, Message(code=codes.VALID))
+            self._notify(pipe, _content(wipe.order(device)))
+            return Message(code=codes.DELETED)
         if observe is None:
             client, shared = await self._api.read_attributes(device, *queried_keys(pipe.request.opt.uri_query))
             if not client and not shared:
@@ -250,21 +255,42 @@ class CoapServer:
                 code = codes.BAD_REQUEST if refused else codes.CREATED
                 return Message(code=code, payload=device_json.write_answer(outcome), content_format=_TEXT)
             case Feature.TELEMETRY:
-                await self._api.telemetry(await self._login(path, source), body, source)
+                await self._store(path, body, source, self._api.telemetry)
             case Feature.ATTRIBUTES:
-                await self._api.attributes(await self._login(path, source), body, source)
+                await self._store(path, body, source, self._api.attributes)
             case Feature.CLAIM:
                 await self._api.claim(await self._login(path, source), body, source)
             case Feature.RPC:
-                device, answered = await self._login(path, source), call_id(path)
-                if answered is None:
-                    return await self._call(device, body, source)
-                # here ThingsBoard reads it, and passes it on as it writes JSON itself
-                if not isinstance(reply := device_json.read_rpc_response(body), dict):
-                    raise _CoapRefusal(codes.BAD_REQUEST)
-                await self._api.answer(device, answered, json_writer.write(reply), source)
+                return await self._rpc(path, body, source)
             case None:
                 raise _CoapRefusal(codes.BAD_REQUEST)
+        return Message(code=codes.CREATED)
+
+    async def _store(
+        self,
+        path: tuple[str, ...],
+        body: bytes,
+        source: Origin,
+        store: Callable[[DeviceLogin, bytes, Origin], Awaitable[None]],
+    ) -> None:
+        """Store what a device sends; drop that of a decommissioned one, which goes on to wait for calls."""
+        device = await self._login(path, source, wipes=True)
+        if not device.is_decommissioned:
+            await store(device, body, source)
+
+    async def _rpc(self, path: tuple[str, ...], body: bytes, source: Origin) -> Message:
+        """Answer a call of a device, or deliver its answer to one."""
+        answered = call_id(path)
+        device = await self._login(path, source, wipes=answered is not None)
+        if answered is None:
+            return await self._call(device, body, source)
+        if device.is_decommissioned:
+            await wipe.answered(self._api, device, body, source)
+            return Message(code=codes.CREATED)
+        # here ThingsBoard reads it, and passes it on as it writes JSON itself
+        if not isinstance(reply := device_json.read_rpc_response(body), dict):
+            raise _CoapRefusal(codes.BAD_REQUEST)
+        await self._api.answer(device, answered, json_writer.write(reply), source)
         return Message(code=codes.CREATED)
 
     async def _package(self, path: tuple[str, ...], query: tuple[str, ...], source: Origin) -> Message:
@@ -294,11 +320,11 @@ class CoapServer:
         asyncio.get_running_loop().call_soon(reply.then)  # from here to the datagram nothing waits
         return _content(reply.payload)
 
-    async def _login(self, path: tuple[str, ...], source: Origin) -> DeviceLogin:
-        return await self._login_with(token(path), source)
+    async def _login(self, path: tuple[str, ...], source: Origin, *, wipes: bool = False) -> DeviceLogin:
+        return await self._login_with(token(path), source, wipes=wipes)
 
-    async def _login_with(self, credentials: str | None, source: Origin) -> DeviceLogin:
-        device = None if credentials is None else await self._api.token_login(credentials, source)
+    async def _login_with(self, credentials: str | None, source: Origin, *, wipes: bool = False) -> DeviceLogin:
+        device = None if credentials is None else await self._api.token_login(credentials, source, wipes=wipes)
         if device is None:
             raise _CoapRefusal(codes.UNAUTHORIZED)
         if device.transport_type not in _TRANSPORTS:

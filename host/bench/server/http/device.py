@@ -17,7 +17,7 @@ from bench.registry.audit import Origin
 from bench.registry.device_room import Full
 from bench.registry.logins import DeviceLogin
 from bench.registry.packages import Kind
-from bench.server import device_json, json_reader
+from bench.server import device_json, json_reader, wipe
 from bench.server.device_api import DeviceApi, Gone, Unanswered
 from bench.server.http import packages, request_ids, tomcat
 from bench.server.http.error_responses import BAD_REQUEST, BODY_LIMIT, GENERAL, TOO_MANY, body_of, error
@@ -121,10 +121,10 @@ class _DeviceRoutes:
         return _json(device_json.write_answer(outcome))
 
     async def telemetry(self, request: Request) -> Response:
-        return await self._with_body(request, _stored(self._api.telemetry))
+        return await self._with_body(request, _stored(self._api.telemetry), wiping=_dropped)
 
     async def attributes(self, request: Request) -> Response:
-        return await self._with_body(request, _stored(self._api.attributes))
+        return await self._with_body(request, _stored(self._api.attributes), wiping=_dropped)
 
     async def claim(self, request: Request) -> Response:
         return await self._logged_in(request, await _body(request), _stored(self._api.claim))
@@ -161,7 +161,10 @@ class _DeviceRoutes:
 
             yield self._api.calls.listen(device.id, on_call).stop
 
-        return await self._poll(request, listen)
+        async def order(device: DeviceLogin, _body: bytes, _source: Origin) -> Response:
+            return _json(wipe.order(device))
+
+        return await self._poll(request, listen, wiping=order)
 
     async def call(self, request: Request) -> Response:
         """Answer a call to the server."""
@@ -187,8 +190,12 @@ class _DeviceRoutes:
             await self._api.answer(device, call_id, body, source)
             return Response()
 
+        async def answer_order(device: DeviceLogin, body: bytes, source: Origin) -> Response:
+            await wipe.answered(self._api, device, body, source)
+            return Response()
+
         call_id = _whole("requestId", request.path_params["call_id"], bits=32)
-        return await self._with_body(request, answer, _RPC_LIMIT)
+        return await self._with_body(request, answer, _RPC_LIMIT, wiping=answer_order)
 
     async def firmware(self, request: Request) -> Response:
         return await self._package(request, Kind.FIRMWARE)
@@ -225,7 +232,7 @@ class _DeviceRoutes:
 
         return await self._logged_in(request, await _body(request), find)
 
-    async def _poll(self, request: Request, listen: Listen) -> Response:
+    async def _poll(self, request: Request, listen: Listen, *, wiping: Action | None = None) -> Response:
         timeout_ms = _whole("timeout", request.query_params.get("timeout") or "0", bits=64) or _TIMEOUT_MS
         timeout_s = max(timeout_ms, 0) / 1000
 
@@ -241,17 +248,24 @@ class _DeviceRoutes:
                 return await self._polls.wait(request, timeout_s, 408, listen_to_all)
             return await self._polls.wait(request, _LONGEST_S, 503, listen_to_all)
 
-        return await self._logged_in(request, await _body(request), wait)
+        return await self._logged_in(request, await _body(request), wait, wiping=wiping)
 
-    async def _with_body(self, request: Request, action: Action, limit: int = BODY_LIMIT) -> Response:
+    async def _with_body(
+        self, request: Request, action: Action, limit: int = BODY_LIMIT, *, wiping: Action | None = None
+    ) -> Response:
         body = await _body(request, limit)
-        return await self._logged_in(request, body, action) if body else _missing_body()
+        return await self._logged_in(request, body, action, wiping=wiping) if body else _missing_body()
 
-    async def _logged_in(self, request: Request, body: bytes, action: Action) -> Response:
+    async def _logged_in(
+        self, request: Request, body: bytes, action: Action, *, wiping: Action | None = None
+    ) -> Response:
+        """Act for a device; `wiping` is what is done for one that is decommissioned, which is refused without."""
         source = origin(request)
-        device = await self._api.token_login(request.path_params["token"], source)
+        device = await self._api.token_login(request.path_params["token"], source, wipes=wiping is not None)
         if device is None:
             return Response(status_code=401)
+        if wiping is not None and device.is_decommissioned:
+            action = wiping
         try:
             return await action(device, body, source)
         except Unanswered:
@@ -270,6 +284,11 @@ def _stored(store: Store) -> Action:
         return Response()
 
     return store_and_answer
+
+
+async def _dropped(_device: DeviceLogin, _body: bytes, _source: Origin) -> Response:
+    """Accept what a decommissioned device sends, so that it goes on to poll for calls."""
+    return Response()
 
 
 def _json(body: bytes) -> Response:

@@ -7,18 +7,14 @@ subscribe, and dropped.
 from bench.mqtt.codec import Connect, Packet, Publish, Subscribe
 from bench.registry.chains import Chain
 from bench.registry.logins import DeviceLogin
-from bench.server import device_json, json_reader
+from bench.server import wipe
 from bench.server.device_api import DeviceApi
 from bench.server.mqtt import topics
 from bench.server.mqtt.session import Handling, MqttSession, SessionLink
 from bench.server.mqtt.topics import TopicKind
 
-METHOD = "factoryReset"
-"""The call by which firstboot's boards wipe themselves."""
 # Seconds. A device that listens for no calls cannot be told anything.
 _LONGEST_S = 60
-# A board that was reset a moment ago waits before it writes to its flash again: it gets the order at its next login.
-_LATER = "too soon"
 
 
 class WipeSession(MqttSession):
@@ -47,25 +43,14 @@ class WipeSession(MqttSession):
 
     def _on_subscribe(self, packet: Subscribe) -> None:
         super()._on_subscribe(packet)
-        params = {"confirm": self._wiped.name, "wipe": "all"}
         for topic, _ in packet.filters:
             if (form := topics.RPC_FILTERS.get(topic)) is not None:
-                self._publish(f"{form.rpc_request}0", device_json.write_rpc_request(None, METHOD, params))
+                self._publish(f"{form.rpc_request}{wipe.CALL_ID}", wipe.order(self._wiped, None))
 
     async def _on_publish(self, packet: Publish) -> None:
         if topics.parse(packet.topic).kind is not TopicKind.ANSWER:
             self._acknowledge(packet)
             return
-        answer = _answer(packet.payload)
-        if not str(answer.get("error", "")).startswith(_LATER):
-            await self._api.wiped(self._wiped, self._link.origin(), obeyed="wiped" in answer)
+        await wipe.answered(self._api, self._wiped, packet.payload, self._link.origin())
         self._acknowledge(packet)
         self._link.close()
-
-
-def _answer(payload: bytes) -> dict[str, object]:
-    try:
-        found = json_reader.parse(payload)
-    except json_reader.PayloadError:
-        return {}
-    return found if isinstance(found, dict) else {}

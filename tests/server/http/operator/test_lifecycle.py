@@ -8,6 +8,7 @@ import pytest
 
 from bench.registry.provision_type import ProvisionType
 from tests.support import gateways
+from tests.support.coap_packets import GET, OBSERVE, POST, RawPeer, code
 from tests.support.http_requests import call, wait_for_listeners
 from tests.support.mqtt_packets import FAILURE, VERSIONS, connack, device_session, expect_end, expect_open
 from tests.support.operators import client, name, new_device, ok, refused, set_attributes
@@ -171,16 +172,16 @@ def test_deactivated_device_is_not_provisioned(shared_server, shared_operator):
     over_http(shared_server, profile, FAILURE, deviceName=made["name"])
 
 
-@pytest.mark.parametrize(
-    ("answer", "ends"),
-    [
-        (b'{"wiped":"all"}', True),
-        (b'{"error":"too soon: every change writes to the flash; wait 9 s"}', False),
-        (b'{"error":"unknown method"}', True),
-        (b"[]", True),
-        (b"{", True),
-    ],
-)
+ANSWERS = [
+    (b'{"wiped":"all"}', True),
+    (b'{"error":"too soon: every change writes to the flash; wait 9 s"}', False),
+    (b'{"error":"unknown method"}', True),
+    (b"[]", True),
+    (b"{", True),
+]
+
+
+@pytest.mark.parametrize(("answer", "ends"), ANSWERS)
 def test_decommissioned_device_is_let_in_for_the_order_to_wipe_itself(
     shared_server, shared_operator, device, answer, ends
 ):
@@ -189,7 +190,6 @@ def test_decommissioned_device_is_let_in_for_the_order_to_wipe_itself(
         found = change(shared_operator, device, "/decommission")
         assert (found["access"], found["wipePending"]) == ("decommissioned", True)
         expect_end(client, VERSIONS["5"], 0x98)
-    assert call(shared_server, f"/api/v1/{token}/telemetry", b'{"a":1}')[0] == 401
     with device_session(shared_server, V, token) as client:
         gateways.send(client, V, "v1/devices/me/telemetry", {"late": 1})
         client.send(V.subscribe(2, (f"{RPC}/request/+", 1)))
@@ -209,6 +209,65 @@ def test_decommissioned_device_is_let_in_for_the_order_to_wipe_itself(
     ok(shared_operator.delete(f"/api/device/{device['id']['id']}"))
     expect_refused(shared_server, token)
     refused(shared_operator.post(f"/api/device?accessToken={token}", json={"name": name()}), 400, 31)
+
+
+ORDER = {"id": 0, "method": "factoryReset"}
+
+
+def decommissioned(operator, device):
+    """Decommission a device, and return the order that it is to get."""
+    change(operator, device, "/decommission")
+    return {**ORDER, "params": {"confirm": device["name"], "wipe": "all"}}
+
+
+@pytest.mark.parametrize(("answer", "ends"), ANSWERS)
+def test_decommissioned_device_that_polls_over_http_gets_the_order(
+    shared_server, shared_operator, device, answer, ends
+):
+    order, here = decommissioned(shared_operator, device), f"/api/v1/{device['token']}"
+    for what in ("telemetry", "attributes"):
+        assert call(shared_server, f"{here}/{what}", b'{"late": 1}')[:2] == (200, b"")
+    for _ in range(2):  # until it answers
+        status, body = call(shared_server, f"{here}/rpc", method="GET")[:2]
+        assert (status, json.loads(body)) == (200, order)
+    for what, body in (("claim", b"{}"), ("rpc", b'{"method": "getCurrentTime", "params": {}}')):
+        assert call(shared_server, f"{here}/{what}", body)[0] == 401
+    for what in ("attributes", "attributes/updates", "firmware?title=a&version=1"):
+        assert call(shared_server, f"{here}/{what}", method="GET")[0] == 401
+    assert call(shared_server, f"{here}/rpc/0", answer)[:2] == (200, b"")
+    found = ok(shared_operator.get(path(device)))
+    assert (found["wipePending"], found["connectivityStatus"]) == (not ends, "provisioning")  # never online
+    assert shared_server.query(lambda registry: registry.device(device["name"])).telemetry == {}
+    if ends:
+        expect_refused(shared_server, device["token"])
+        assert call(shared_server, f"{here}/rpc", method="GET")[0] == 401
+        for what, body in (("rpc/0", answer), ("telemetry", b'{"late": 1}')):
+            assert call(shared_server, f"{here}/{what}", body)[0] == 401
+
+
+@pytest.mark.parametrize(("answer", "ends"), ANSWERS)
+def test_decommissioned_device_that_observes_over_coap_gets_the_order(
+    shared_server, shared_operator, device, answer, ends
+):
+    order, here = decommissioned(shared_operator, device), f"api/v1/{device['token']}"
+    with RawPeer(shared_server.ports.coap) as peer:
+        for what in ("telemetry", "attributes"):
+            assert peer.request(POST, f"{here}/{what}", b'{"late": 1}').code == code(2.01)
+        assert peer.request(GET, f"{here}/attributes").code == code(4.01)
+        assert peer.request(GET, f"{here}/attributes", options=[(OBSERVE, b"")]).code == code(4.01)
+        assert peer.request(POST, f"{here}/rpc", b'{"method": "getCurrentTime", "params": {}}').code == code(4.01)
+    with RawPeer(shared_server.ports.coap) as peer:
+        received = [peer.request(GET, f"{here}/rpc", options=[(OBSERVE, b"")], token=b"o")]
+        while not received[-1].payload:
+            received.append(peer.receive())
+        assert json.loads(received[-1].payload) == order
+    with RawPeer(shared_server.ports.coap) as peer:
+        assert peer.request(POST, f"{here}/rpc/0", answer).code == code(2.01)
+        assert ok(shared_operator.get(path(device)))["wipePending"] is not ends
+        assert shared_server.query(lambda registry: registry.device(device["name"])).telemetry == {}
+        if ends:
+            expect_refused(shared_server, device["token"])
+            assert peer.request(POST, f"{here}/telemetry", b'{"late": 1}').code == code(4.01)
 
 
 def test_serial_number_is_a_column_of_imports(shared_operator):
