@@ -19,13 +19,13 @@ FILES = {"main.py": b"x" * 99, "lib/a.py": b"", "data.bin": bytes(range(200))}
 PLAIN = Head(kind=Kind.SOFTWARE, title="press", version="1.0", number=7)
 READ = """
 import hashlib, json, os, sys
-from firstboot.update import package
+from firstboot.update import head as heading, package
 from firstboot.update.errors import Refused
 
 def read(prefix, head, key=""):
     prefix = bytes(prefix[:72]) + hashlib.sha256(head).digest()
     try:
-        return package.read_head(prefix, bytes(head), key)
+        return heading.read(prefix, bytes(head), key)
     except Refused:
         return None
 
@@ -39,7 +39,7 @@ def listed(values, text, total):
 
 given = json.loads(sys.stdin.readline())
 data = bytes.fromhex(given[0])
-length = package.head_length(data[:104])
+length = heading.length(data[:104])
 prefix, head = data[:104], data[104:104 + length]
 """
 

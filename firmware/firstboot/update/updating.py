@@ -9,7 +9,7 @@ import os
 
 from micropython import const
 
-from firstboot import events, memory
+from firstboot import events, memory, temporary
 from firstboot.errors import VaultError
 from firstboot.mqtt import Mqtt
 from firstboot.settings import Settings
@@ -122,16 +122,7 @@ class _Update:
         chunks = Chunks(self._client, self._kind, self._size, self._handle)
         if self._size < package.PREFIX:
             raise Refused("the package has no size, or too small a one")
-        prefix = chunks_read(chunks, 0, package.PREFIX)
-        head = chunks_read(chunks, package.PREFIX, package.head_length(prefix))
-        known = trees.entry(self._trees, "update")
-        key = known.get("key") or self._settings.text("update.key")
-        values = package.read_head(prefix, head, key)
-        if not key:
-            events.emit("update", step="unverified", kind=self._kind)
-        if (values["kind"], values["title"], values["version"]) != (self._kind, self._title, self._version):
-            raise Refused("the package is %(kind)s %(title)s %(version)s, and another is assigned" % values)
-        package.check(values, int(known.get("number", "0")))
+        values = self._read_head(chunks)
         tree = self._write(chunks, values)
         self._step("VERIFIED", "verified")
         trial = {
@@ -152,6 +143,22 @@ class _Update:
         from firstboot import board
 
         board.reset()
+
+    def _read_head(self, chunks: Chunks) -> dict[str, str]:
+        """Return what a package has to say about itself, if this board takes it. Raises Refused."""
+        known = trees.entry(self._trees, "update")
+        key = known.get("key") or self._settings.text("update.key")
+        with temporary.Imports():
+            from firstboot.update import head
+
+            prefix = _part(chunks, 0, package.PREFIX)
+            values = head.read(prefix, _part(chunks, package.PREFIX, head.length(prefix)), key)
+            if not key:
+                events.emit("update", step="unverified", kind=self._kind)
+            if (values["kind"], values["title"], values["version"]) != (self._kind, self._title, self._version):
+                raise Refused("the package is %(kind)s %(title)s %(version)s, and another is assigned" % values)
+            head.check(values, int(known.get("number", "0")))
+            return values
 
     def _write(self, chunks: Chunks, values: dict[str, str]) -> str:
         """Return the letter of the tree that has all of the package now."""
@@ -208,7 +215,7 @@ class _Update:
         self._publish(state)
 
 
-def chunks_read(chunks: Chunks, at: int, length: int) -> bytes:
+def _part(chunks: Chunks, at: int, length: int) -> bytes:
     """Return so many bytes of the package from a place on."""
     chunks.seek(at, length)
     return chunks.exactly(length)

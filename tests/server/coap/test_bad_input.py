@@ -41,7 +41,11 @@ def expect_serving(peer, *sent):
     peer.send(message(CON, POST, 0xFFFF, b"ping", PROVISION, b"{"))
     while (received := peer.receive()).token != b"ping":
         pass
-    assert (received.kind, received.mid, received.code) == (ACK, 0xFFFF, code(4.00))
+    if received.kind == CON:  # separately, on a machine that is busy
+        peer.send(message(ACK, EMPTY, received.mid, b""))
+    else:
+        assert (received.kind, received.mid) == (ACK, 0xFFFF)
+    assert received.code == code(4.00)
 
 
 @pytest.fixture
