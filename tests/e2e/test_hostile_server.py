@@ -114,7 +114,7 @@ class Harm:
                 connection.send(puback(int.from_bytes(body[end : end + 2], "big")) + self._on_publish())
             else:
                 connection.send(b"" if kind == PUBACK else usual_answer(kind, body))
-            if kind == PUBLISH and b"attributes/request" in body[:60]:
+            if kind == PUBLISH and b"attributes/request/2" in body[:60]:
                 self.sessions += 1
                 for each in self._packets:
                     connection.send(each)

@@ -80,6 +80,12 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
+_BELOW = {
+    "/api/provisioning/": {"again": TEXT, "hasGroupKey": False, "groupKey": TEXT, "deviceKeys": [TEXT]},
+    "/api/hooks/deviceProfile/": {"url": TEXT, "timeout": 1.0, "default": TEXT, "secret": TEXT},
+}
+
+
 def _answer_to(path: str) -> Any:
     device = {"id": {"id": "1"}, "name": TEXT, "type": TEXT, "label": TEXT, "createdTime": 0}
     provisioning = {"provisionDeviceSecret": TEXT, "certificateRegExPattern": TEXT}
@@ -150,8 +156,8 @@ def _answer_to(path: str) -> Any:
         times = ("activatedTime", "provisionedTime", "associatedTime", "deactivatedTime", "decommissionedTime")
         record = dict.fromkeys(("serialNumber", "provisioningState", "access", "connectivityStatus"), TEXT)
         return {**record, **dict.fromkeys(times, 0), "wipePending": False}
-    if path.startswith("/api/provisioning/"):
-        return {"again": TEXT, "hasGroupKey": False, "groupKey": TEXT, "deviceKeys": [TEXT]}
+    if below := [answer for prefix, answer in _BELOW.items() if path.startswith(prefix)]:
+        return below[0]
     if path.startswith("/api/template/deviceProfile/"):
         return {"telemetry": {"t": {"type": "number", "unit": "m"}}}  # with hostile text it is refused at sight
     if path.startswith("/api/template/device/"):

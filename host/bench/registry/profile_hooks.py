@@ -5,12 +5,12 @@ The URL, which may have a secret in it, and the key of the signatures are encryp
 
 import json
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from typing import Any, Protocol
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from bench.contract.pre_provisioning import TIMEOUT_S, Default
 from bench.errors import Refused
 from bench.registry import webhooks
 from bench.registry.encryption import SecretBox
@@ -19,16 +19,6 @@ from bench.registry.webhooks import Target
 
 MOST = 50
 """Profiles with a hook of their own."""
-TIMEOUT_S = 2.0
-"""Seconds until a hook has to have decided, unless it is given others."""
-SHORTEST_S, LONGEST_S = 0.1, 30.0
-
-
-class Default(StrEnum):
-    """The decision about a device without a hook's."""
-
-    REFUSE = "refuse"
-    ALLOW = "allow"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -211,6 +211,10 @@ def test_wiped_device_gets_its_device_back_once_it_is_allowed(start, hook, send)
         hook.usual = usual
         assert status in prove(server, send, secret, deviceName="press-4", token=token)[1]
         assert hook.next().json["deviceName"] == "press-4"
+        # a nonce of the millisecond in which a proof was accepted counts as replayed: no board is so fast
+        proved = time.time_ns() // 1_000_000
+        while time.time_ns() // 1_000_000 == proved:
+            pass
     assert hook.requests.empty()
     assert server.query(lambda registry: registry.token_login("first-token")) is None
     assert server.query(lambda registry: registry.token_login("second-token")) is not None

@@ -10,8 +10,8 @@ from bench.cli.options import common
 from bench.cli.options.operator_session import with_server
 from bench.cli.render import tables
 from bench.cli.render.tables import Json
+from bench.contract.pre_provisioning import LONGEST_S, SHORTEST_S, TIMEOUT_S, Default
 from bench.errors import UsageError
-from bench.registry.profile_hooks import LONGEST_S, SHORTEST_S, TIMEOUT_S, Default
 from bench.rest_client import ThingsBoard, id_of
 
 

@@ -14,9 +14,9 @@ from bench.cli.options import broker_management, serve_toml, server_addresses
 from bench.cli.render import tables
 from bench.cli.render.tables import DEFAULT_DATA, Data
 from bench.contract import broker_topics
+from bench.contract.pre_provisioning import Default
 from bench.contract.releases import NEWEST, release
 from bench.registry import data_folder
-from bench.registry.profile_hooks import Default
 from bench.registry.retention import Retention
 from bench.server.connections import CONNECTIONS
 from bench.server.journal_output import LOG_KEEP, LOG_SIZE, FileTarget

@@ -20,6 +20,7 @@ from weakref import WeakValueDictionary
 import httpx
 
 from bench import paths
+from bench.contract import pre_provisioning
 from bench.errors import UsageError
 from bench.registry import profile_hooks, webhooks
 from bench.registry.files import PRE_PROVISION_FILE
@@ -32,8 +33,6 @@ from bench.server.journal import Journal
 from bench.server.outgoing import Unanswered
 
 GROUP = "firstboot.pre_provision"
-TIMEOUT_S = profile_hooks.TIMEOUT_S
-"""Seconds until the hook has to have decided."""
 AT_ONCE = 64
 """Requests to the server's URL at once: the others wait, which counts as their time."""
 PROFILE_AT_ONCE = 16
@@ -55,7 +54,7 @@ class PreProvision:
 
     hook: str = field(repr=False)
     """A URL, or the name of an entry point."""
-    timeout_s: float = TIMEOUT_S
+    timeout_s: float = pre_provisioning.TIMEOUT_S
     allows_by_default: bool = False
     """What counts if it does not answer in time, or not with an answer."""
 
@@ -132,7 +131,7 @@ class Approval:
             self._client = self._client or made
         async with turns:
             request = signature.request(self._client, target, uuid.uuid4(), json.dumps(question))
-            answer = await outgoing.send(self._client, request, timeout_s=profile_hooks.LONGEST_S, most=ANSWER_LIMIT)
+            answer = await outgoing.send(self._client, request, timeout_s=pre_provisioning.LONGEST_S, most=ANSWER_LIMIT)
         if answer.status != httpx.codes.OK:
             raise Unanswered(f"status {answer.status}")
         try:

@@ -4,8 +4,9 @@ from uuid import UUID
 
 from pydantic import Field
 
+from bench.contract.pre_provisioning import LONGEST_S, SHORTEST_S, TIMEOUT_S, Default
 from bench.registry.event_kinds import HookEvent
-from bench.registry.profile_hooks import LONGEST_S, SHORTEST_S, TIMEOUT_S, Default, ProfileHook
+from bench.registry.profile_hooks import ProfileHook
 from bench.server.http.operator.schemas.common import Milliseconds, Text, ThingsBoardModel
 
 
