@@ -77,8 +77,8 @@ def commits_after_the_answer(patch):
         return ProvisionOutcome(status=Status.SUCCESS, credentials=access_token(request.token))
 
     def then_committing(look):
-        async def looked(self, shown, source):
-            device = await look(self, shown, source)
+        async def looked(self, shown, source, **options):
+            device = await look(self, shown, source, **options)
             while late:
                 await provision(self.registry, *late.pop())
             return device
@@ -170,8 +170,8 @@ def lets_anybody_in_over_mqtt(patch):
 def knows_any_token(patch):
     token_login, known = DeviceApi.token_login, []
 
-    async def credulous(self, token, source):
-        device = await token_login(self, token, source)
+    async def credulous(self, token, source, **options):
+        device = await token_login(self, token, source, **options)
         known[:] = [device] if device else known
         return device or known[0]
 
@@ -187,8 +187,8 @@ def forgets_what_came_over_another_transport(patch):
             transports[outcome.credentials.id] = source.transport
         return outcome
 
-    async def forgetful(self, token, source):
-        device = await token_login(self, token, source)
+    async def forgetful(self, token, source, **options):
+        device = await token_login(self, token, source, **options)
         return device if transports.get(token, source.transport) == source.transport else None
 
     patch.setattr(DeviceApi, "provision", noting)
