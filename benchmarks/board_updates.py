@@ -37,7 +37,7 @@ def measure(step: Callable[[str], None]) -> list[Section]:
     section = Section(
         name="board_updates", title="Update of a virtual board's firmware, over MQTT on loopback", matrix=True
     )
-    section.note = "from the login that finds it to the one that keeps it; the package has every module of the firmware, deflated"
+    section.note = "from the login that finds it to the one that keeps it; the package has all modules, deflated"
     compiled = {path: content for path, content in firmware.files().items() if path.startswith("firstboot/")}
     init = firmware.compile_mpy(f'__version__ = "{_VERSION}"\n'.encode(), "firstboot")
     one = {**compiled, "firstboot/__init__.mpy": init}
