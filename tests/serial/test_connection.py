@@ -1,6 +1,7 @@
 """A connection with a board on a serial port. The ports are real ones of pyserial's; the board's end is the test's."""
 
 import threading
+import time
 
 import pytest
 
@@ -164,9 +165,18 @@ class Lines:
 
 def test_reset_by_rts_is_esptools_sequence(serial_device, monkeypatch):
     lines = Lines()
+    sleep, own = time.sleep, threading.get_ident()
+
+    def wait(seconds):
+        """Write a wait of this thread down; others, of servers of earlier tests, sleep on."""
+        if threading.get_ident() == own:
+            lines.changes.append(("wait", seconds))
+        else:
+            sleep(seconds)
+
     with SerialConnection(str(serial_device.path)) as line:
         monkeypatch.setattr(line, "_port", lines)
-        monkeypatch.setattr("time.sleep", lambda s: lines.changes.append(("wait", s)))
+        monkeypatch.setattr("time.sleep", wait)
         line.reset()
         monkeypatch.undo()
     assert lines.changes == [
