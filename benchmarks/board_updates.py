@@ -1,21 +1,16 @@
 """Measurements of a board that is updated over the air: time, bytes from the server, writes to the flash."""
 
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError
 from bench.flash import firmware, package
 from bench.flash.package import Head, Kind
-from benchmarks import processes
+from benchmarks import commands, processes
 from benchmarks.boots import Bench
 from benchmarks.report import Aim, Figure, Section
 
-_BENCH = [sys.executable, "-m", "bench.cli"]
 _VERSION = "99.0"
 _PATIENCE_S = 60.0
 _TIME_AIM = Aim(limit=3)
@@ -54,9 +49,9 @@ def _update(files: dict[str, bytes], share_aim: Aim | None) -> list[Figure]:
     with processes.data_folder() as folder:
         path = folder / "update.fbp"
         path.write_bytes(data)
-        _bench(folder, "profile", "create", "default")
-        _bench(folder, "package", "upload", str(path))
-        _bench(folder, "package", "assign", "firstboot", _VERSION, "--profile", "default")
+        commands.bench(folder, "profile", "create", "default")
+        commands.bench(folder, "package", "upload", str(path))
+        commands.bench(folder, "package", "assign", "firstboot", _VERSION, "--profile", "default")
         with processes.real_server(folder) as server:
             board = Bench(folder, server).board()
             with board.power_on() as power:
@@ -80,9 +75,3 @@ def _figures(
         Figure(name="erases", value=counts["erase"], unit="count (4 KiB each)"),
         Figure(name="programmed", value=programmed, unit="bytes"),
     ]
-
-
-def _bench(data: Path, *arguments: str) -> None:
-    done = subprocess.run([*_BENCH, *arguments, "--data", str(data)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise BenchError(f"bench {arguments[0]} {arguments[1]} failed: {done.stderr.strip()}")

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from bench import paths
 from bench.errors import BenchError
 from bench.virtual.board import VirtualBoard
 from bench.virtual.line_server import LineServer, serve
-from benchmarks import processes
+from benchmarks import commands, processes
 from benchmarks.report import Aim, Figure, Section
 
 BAUDS = (460800, 921600)
@@ -94,7 +93,7 @@ def _flash(line: LineServer, options: list[str]) -> _Run:
     """Run the command as a user does; measure its duration and its bytes on the line. Raises BenchError."""
     before, began = line.traffic, time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "bench.cli", "flash", "--port", line.url, *options, "--json"],
+        [*commands.BENCH, "flash", "--port", line.url, *options, "--json"],
         env={**os.environ, "BENCH_WIFI_PASSWORD": "the air is loopback"},
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -3,12 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from bench import paths
 from bench.errors import BenchError
+from benchmarks import commands
 from benchmarks.report import Aim, Figure, Section
 
 BOARDS = 200
@@ -80,7 +80,7 @@ def _row(found: dict[str, Any], devices: int) -> list[Figure]:
 
 def _fleet(options: list[str]) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-m", "bench.cli", "fleet", "--json", *options],
+        [*commands.BENCH, "fleet", "--json", *options],
         cwd=paths.CHECKOUT,
         env=os.environ,
         capture_output=True,

@@ -1,26 +1,20 @@
 """Measurements of `bench device export` and `import`: a fleet with its credentials, from one server to another."""
 
 import json
-import os
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench import paths
 from bench.errors import BenchError
 from bench.load import usage
-from benchmarks import processes
+from benchmarks import commands, processes
 from benchmarks.processes import Endpoint
 from benchmarks.report import Aim, Figure, Section
 
 _DEVICES = 20_000
 _IMPORTED = 2_000
 _EXPORT_S = 30
-_PATIENCE_S = 900
 _MIB = 1 << 20
-_BENCH = [sys.executable, "-c", "from bench.cli import main; main()"]
 
 
 def measure(step: Callable[[str], None]) -> list[Section]:
@@ -60,11 +54,9 @@ def measure(step: Callable[[str], None]) -> list[Section]:
 
 def _made(data: Path, count: int) -> None:
     """Make a data folder with the profile `default` and devices of it."""
-    where = ["--data", str(data)]
-    subprocess.run([*_BENCH, "profile", "create", "default", *where], check=True, stdout=subprocess.DEVNULL)
+    commands.bench(data, "profile", "create", "default")
     if count:
-        arguments = ["provision", "default", "--count", str(count), "--serials", "SN-00001", *where]
-        subprocess.run([*_BENCH, *arguments], check=True, stdout=subprocess.DEVNULL)
+        commands.bench(data, "provision", "default", "--count", str(count), "--serials", "SN-00001")
 
 
 def _timed(
@@ -72,28 +64,10 @@ def _timed(
 ) -> list[Figure]:
     account = json.loads((data / "operator.json").read_text())
     password = data / "password"
-    password.write_text(account["password"])
-    password.chmod(0o600)
+    paths.write_private(password, account["password"].encode())
     where = ["--url", f"http://127.0.0.1:{server.ports['http']}", "--user", account["username"]]
     before = usage.peak_bytes(server.pid) or 0
-    began = time.monotonic()
-    with (data / "errors").open("wb") as errors:
-        command = [*_BENCH, *arguments, *where, "--password-file", str(password)]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
-        guard = threading.Timer(_PATIENCE_S, process.kill)
-        guard.start()
-        _, status, used = os.wait4(process.pid, 0)
-        guard.cancel()
-    seconds = time.monotonic() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise BenchError(f"bench {arguments[0]} {arguments[1]} failed: {(data / 'errors').read_text()[-500:]}")
-    memory = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / _MIB
+    run = commands.measured(data, *arguments, *where, "--password-file", str(password))
     peak = usage.peak_bytes(server.pid)
-    return [
-        Figure(name="time", value=seconds, unit="s", aim=aim),
-        Figure(name="devices", value=count / seconds, unit="1/s"),
-        Figure(name="CPU", value=used.ru_utime + used.ru_stime, unit="s"),
-        Figure(name="memory", value=memory, unit="MiB"),
-        Figure(name="server's memory, added", value=None if peak is None else (peak - before) / _MIB, unit="MiB"),
-    ]
+    added = None if peak is None else (peak - before) / _MIB
+    return [*run.figures(count, aim), Figure(name="server's memory, added", value=added, unit="MiB")]
