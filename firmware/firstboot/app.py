@@ -271,7 +271,7 @@ def _end_trial(error: Exception) -> None:
         with temporary.Imports():
             from firstboot.update import trees
 
-            is_over = trees.has_failed(error)
+            is_over = trees.end_trial(error)
         if is_over:
             sys.print_exception(error)
             board.reset()

@@ -22,7 +22,8 @@ _REQUEST = "v1/devices/me/rpc/request/"
 _RESPONSE = "v1/devices/me/rpc/response/"
 _ATTRIBUTES = "v1/devices/me/attributes"
 _ATTRIBUTES_RESPONSE = _ATTRIBUTES + "/response/"
-# Ids of our own requests on this connection; the second one is about updates.
+# Ids of our own requests on this connection. The second one is about updates: with a long URL its answer may not fit
+# into the buffer, and what the first one is about must not be lost with it.
 _ID = "1"
 _UPDATES_ID = "2"
 # Those that assign updates.

@@ -219,6 +219,14 @@ def test_signed_package_with_a_new_key_is_the_last_of_the_old_key(online):
         expect_kept(power, "4.0")
 
 
+def test_main_that_came_by_cable_is_not_replaced_and_nothing_is_written(online):
+    board, updates = online(files={"main.py": b"from firstboot import app\napp.main()\n"})
+    updates.assign(application_package({"a.py": b"A = 1\n", "main.py": APPLICATION}), "1", kind="SOFTWARE")
+    with board.power_on() as power:
+        failed(power, updates, "put on this board by cable", kind="sw")
+    assert not [path for path in read_files(board.flash()) if path.startswith("sw.")]
+
+
 def test_lower_number_needs_a_package_that_may_go_back(online):
     board, updates = online(update={"key": PUBLIC})
     with board.power_on() as power:

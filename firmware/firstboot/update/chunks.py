@@ -67,20 +67,14 @@ class Chunks(io.IOBase):
         self._at += count
         return count
 
-    def exactly(self, length: int) -> bytes:
-        """Return so many bytes from this place on."""
+    def part(self, at: int, length: int) -> bytes:
+        """Return so many bytes of the package from a place on."""
+        self.seek(at, length)
         found = bytearray(length)
         view = memoryview(found)
         while view:
-            count = self.readinto(view)
-            if not count:
-                raise Delayed("the package is shorter than the server has it")
-            view = view[count:]
+            view = view[self.readinto(view) :]
         return bytes(found)
-
-    def ioctl(self, _request: int, _argument: int) -> int:
-        """Return that there is nothing to do: a decompressor closes what it read."""
-        return 0
 
     def _fetch(self, number: int) -> None:
         size = min(SIZE, self._total - number * SIZE)

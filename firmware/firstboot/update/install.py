@@ -39,15 +39,17 @@ def store_list(chunks: Chunks, values: dict[str, str]) -> None:
         fetch(LIST, chunks, (LIST, size, digest, int(values["start"]), length))
 
 
-def room(tree: str, values: dict[str, str], total: int) -> int:
+def check(tree: str, values: dict[str, str], total: int) -> int:
     """Check the whole list, and that there is room for its files, before the first is written; return their bytes.
 
     Raises:
-        Refused: there is not, or the list has what it must not have.
+        Refused: there is not, or the list has what it must not have, or a main.py that this board would not run.
     """
     needed = found = 0
-    for _, size, *_ in package.files(LIST, values, total):  # type: ignore[attr-defined]
+    for name, size, *_ in package.files(LIST, values, total):  # type: ignore[attr-defined]
         board.idle()
+        if name == "main.py" and not _starts_updates():
+            raise Refused("main.py was put on this board by cable, and an update cannot take its place")
         found += size
         needed += -(-size // _BLOCK)
     facts = os.statvfs("/")
@@ -57,6 +59,15 @@ def room(tree: str, values: dict[str, str], total: int) -> int:
     if needed > free:
         raise Refused("no room: the update needs %d KiB, and %d are free" % (needed * 4, max(free, 0) * 4))
     return found
+
+
+def _starts_updates() -> bool:
+    """Return whether the main.py of the flash is the one that starts an update's."""
+    try:
+        with open("/main.py", "rb") as file:
+            return b"import main" in file.read(512)
+    except OSError:
+        return False
 
 
 def clear(tree: str, values: dict[str, str], total: int) -> None:

@@ -49,7 +49,7 @@ def begin() -> None:
     for kind in KINDS:
         chosen = trial if trial.get("kind") == kind else entry(trees, kind)
         if chosen:
-            sys.path.insert(0, "/%s.%s" % (kind, chosen["tree"]))
+            sys.path.insert(0, path(kind, chosen["tree"]))
     for name in list(sys.modules):
         if name.split(".")[0] == "firstboot":
             del sys.modules[name]
@@ -138,8 +138,8 @@ def failure(trees: Vault, kind: str, title: str, version: str, cause: str) -> di
     }
 
 
-def has_failed(error: Exception) -> bool:
-    """End the trial that an exception came in the way of; return whether there was one."""
+def end_trial(error: Exception) -> bool:
+    """End the trial, if there is one, that an exception came in the way of; return whether there was one."""
     trees = load()
     if not entry(trees, "trial"):
         return False
@@ -153,7 +153,7 @@ def crashed(error: Exception) -> None:
     Called by the main.py of the flash, with nothing but the flash's own code in force.
     """
     sys.print_exception(error)
-    if has_failed(error):
+    if end_trial(error):
         board.reset()
     events.emit("safe_mode", detail="main.py: %s" % type(error).__name__)
     from firstboot import app

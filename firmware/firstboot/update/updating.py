@@ -9,7 +9,7 @@ import os
 
 from micropython import const
 
-from firstboot import events, memory, temporary
+from firstboot import board, events, memory, temporary
 from firstboot.errors import VaultError
 from firstboot.mqtt import Mqtt
 from firstboot.settings import Settings
@@ -140,8 +140,6 @@ class _Update:
         self._step("UPDATING", "trial")
         self._trees.update(trial=[trial])
         self._client.close()
-        from firstboot import board
-
         board.reset()
 
     def _read_head(self, chunks: Chunks) -> dict[str, str]:
@@ -151,8 +149,8 @@ class _Update:
         with temporary.Imports():
             from firstboot.update import head
 
-            prefix = _part(chunks, 0, package.PREFIX)
-            values = head.read(prefix, _part(chunks, package.PREFIX, head.length(prefix)), key)
+            prefix = chunks.part(0, package.PREFIX)
+            values = head.read(prefix, chunks.part(package.PREFIX, head.length(prefix)), key)
             if not key:
                 events.emit("update", step="unverified", kind=self._kind)
             if (values["kind"], values["title"], values["version"]) != (self._kind, self._title, self._version):
@@ -167,12 +165,10 @@ class _Update:
         tree = trees.path(self._kind, letter)
         sources = (trees.path(self._kind, in_force), "") if in_force else ("",)
         install.store_list(chunks, values)
-        total = install.room(tree, values, self._size)
+        total = install.check(tree, values, self._size)
         install.clear(tree, values, self._size)
         done = shown = 0
         for entry in package.files(install.LIST, values, self._size):  # type: ignore[attr-defined]
-            if entry[0] == "main.py" and not _starts_updates():
-                raise Refused("main.py was put on this board by cable, and an update cannot take its place")
             install.file(tree, sources, chunks, entry)
             done += entry[1]
             progress = done * 100 // max(total, 1) // _STEP * _STEP
@@ -213,18 +209,3 @@ class _Update:
     def _step(self, state: str, step: str) -> None:
         events.emit("update", step=step, kind=self._kind, title=self._title, version=self._version)
         self._publish(state)
-
-
-def _part(chunks: Chunks, at: int, length: int) -> bytes:
-    """Return so many bytes of the package from a place on."""
-    chunks.seek(at, length)
-    return chunks.exactly(length)
-
-
-def _starts_updates() -> bool:
-    """Return whether the main.py of the flash is the one that starts an update's."""
-    try:
-        with open("/main.py", "rb") as file:
-            return b"import main" in file.read(512)
-    except OSError:
-        return False
